@@ -1,0 +1,46 @@
+"""Adaptive guidance for diffusion models: composable callbacks that attach to any diffusers pipeline.
+
+from guidance import RAAG, Trace, attach
+
+trace = Trace()
+with attach(pipe, [RAAG(w_max=18, alpha=12), trace]):
+    image = pipe("a photo of an astronaut on the moon", num_inference_steps=10).images[0]
+trace.plot("ratio.png")
+"""
+
+from .attach import Attachment, attach
+from .callback import Callback, chain
+from .cfg import CFG, GuidanceInterval
+from .combine import classifier_free_guidance
+from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .families import Family, register_family
+from .raag import RAAG, raag, raag_ratio, raag_weight
+from .step import MissingUnconditionalError, Step
+from .trace import Trace
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CFG",
+    "RAAG",
+    "Attachment",
+    "Callback",
+    "Family",
+    "GuidanceInterval",
+    "MissingUnconditionalError",
+    "Step",
+    "Trace",
+    "attach",
+    "chain",
+    "classifier_free_guidance",
+    "from_config",
+    "load_guidance",
+    "parse_guidance",
+    "raag",
+    "raag_ratio",
+    "raag_weight",
+    "register_family",
+    "save_guidance",
+    "to_config",
+]

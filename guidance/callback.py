@@ -1,0 +1,110 @@
+"""The contract: a callback is middleware, `prediction = callback(step, proceed)`.
+
+`proceed(step)` asks the rest of the chain, which ends in the pipeline's own combination. A list of callbacks is
+applied in order: the first is nearest to the network, each later one wraps those before it. So in
+`[RAAG(), DiffIER(), Trace()]` RAAG combines the two predictions, DiffIER iterates what RAAG gives, and Trace sees the
+result.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+import torch
+from diffusers import ConfigMixin
+
+from .step import Step
+
+
+Proceed = Callable[[Step], torch.Tensor]
+
+
+class Callback(ConfigMixin):
+    """Base of all callbacks: a window of steps, and a configuration that can be written as JSON.
+
+    A subclass decorates `__init__` with `diffusers.configuration_utils.register_to_config`, takes `start` and `stop`
+    last and passes them on, and implements `guide`. Any plain function of `(step, proceed)` is a callback too; the base
+    adds the window, the configuration, and the passing over of steps without an unconditional pass.
+
+    Args:
+        start, stop: active from fraction `start` of the steps up to, not including, fraction `stop`, as in diffusers'
+            guiders: `int(start * total) <= index < int(stop * total)`. Outside, `proceed(step)` passes unchanged.
+
+    Raises:
+        ValueError: unless 0 <= start <= stop <= 1.
+    """
+
+    config_name = "guidance.json"
+    #: Combiners set this: they are passed over in steps where the pipeline leaves out the unconditional pass.
+    needs_unconditional = False
+    kinds: ClassVar[dict[str, type["Callback"]]] = {}
+
+    def __init__(self, start: float = 0.0, stop: float = 1.0):
+        if not 0 <= start <= stop <= 1:
+            raise ValueError(f"start and stop are fractions with 0 <= start <= stop <= 1, got {start} and {stop}")
+        self.start, self.stop = start, stop
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        Callback.kinds[cls.__name__.lower()] = cls
+
+    def __call__(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        """The prediction (B, ...) to use in this step, in the space of `step.prediction_type`."""
+        if not int(self.start * step.total) <= step.index < int(self.stop * step.total):
+            return proceed(step)
+        if self.needs_unconditional and step.truncated:
+            return proceed(step)
+        return self.guide(step, proceed)
+
+    def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        """What the callback does inside its window."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in settings(self).items())})"
+
+
+def settings(callback: Callback) -> dict:
+    """The arguments that `callback` was made with, by name."""
+    return {name: value for name, value in callback.config.items() if not name.startswith("_")}
+
+
+def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proceed:
+    """One function of a step: `callbacks` applied in order around the pipeline's own combination.
+
+    Raises:
+        ValueError: when called, if a callback returns no tensor of the prediction's shape; the message names it.
+    """
+    proceed: Proceed = Step.pipeline_prediction
+    for callback in callbacks:
+        proceed = _link(callback, proceed)
+    return proceed
+
+
+def _link(callback: Callable[[Step, Proceed], torch.Tensor], inner: Proceed) -> Proceed:
+    def proceed(step: Step) -> torch.Tensor:
+        prediction = callback(step, inner)
+        if not isinstance(prediction, torch.Tensor) or prediction.shape != step.cond.shape:
+            got = tuple(prediction.shape) if isinstance(prediction, torch.Tensor) else type(prediction).__name__
+            raise ValueError(
+                f"{callback!r} returned {got} at step {step.index}; a callback returns the prediction, "
+                f"a tensor of shape {tuple(step.cond.shape)}"
+            )
+        return prediction
+
+    return proceed
+
+
+def as_list(guidance) -> list:
+    """`guidance` as a list of callbacks.
+
+    Raises:
+        TypeError: something in it is not callable, or is a class where an instance is meant.
+    """
+    callbacks = [guidance] if callable(guidance) else list(guidance)
+    for callback in callbacks:
+        if inspect.isclass(callback):
+            raise TypeError(f"{callback.__name__} is a class; pass an instance, {callback.__name__}()")
+        if not callable(callback):
+            raise TypeError(f"a guidance callback is a function of (step, proceed), got {callback!r}")
+    return callbacks

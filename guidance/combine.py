@@ -1,0 +1,53 @@
+"""What all combiners share: per-sample arithmetic in float32, and the classifier-free formula."""
+
+import torch
+
+
+def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
+    """`uncond + weight * (cond - uncond)`: weight 1 is the conditional prediction, 0 the unconditional one.
+
+    Any parameterization that is linear in x0 (eps, v, x0, velocity) gives the same guided sample.
+
+    Args:
+        cond, uncond: predictions (B, ...) of one shape.
+        weight: a number, in which case the dtype of the predictions is kept and the result equals, to the last bit,
+            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32.
+
+    Returns:
+        (B, ...) in the dtype of `cond`.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    check_pair(cond, uncond)
+    if not isinstance(weight, torch.Tensor):
+        return uncond + weight * (cond - uncond)
+    base = uncond.float()
+    return (base + per_sample(weight.float(), cond) * (cond.float() - base)).to(cond.dtype)
+
+
+def sample_norm(tensor: torch.Tensor) -> torch.Tensor:
+    """(B,) float32 L2 norm of each sample of (B, ...)."""
+    return torch.linalg.vector_norm(tensor.flatten(1), dim=1, dtype=torch.float32)
+
+
+def per_sample(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """(B,) reshaped to (B, 1, ...) so that it multiplies `like` (B, ...) sample by sample."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def projected_weight(prediction: torch.Tensor, cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
+    """(B,) float32 weight w for which `uncond + w * (cond - uncond)` is nearest to `prediction`."""
+    direction = (cond.float() - uncond.float()).flatten(1)
+    dot = ((prediction.float() - uncond.float()).flatten(1) * direction).sum(1)
+    square = direction.square().sum(1)
+    return torch.where(square > 0, dot / square.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
+
+
+def check_pair(cond: torch.Tensor, uncond: torch.Tensor) -> None:
+    """Raise ValueError unless the two predictions are (B, ...) tensors of one shape."""
+    if cond.shape != uncond.shape or cond.ndim < 2:
+        raise ValueError(
+            f"cond and uncond must be predictions (B, ...) of one shape, got {tuple(cond.shape)} and "
+            f"{tuple(uncond.shape)}"
+        )

@@ -1,0 +1,125 @@
+"""What happened at each step, per sample, as data and as a plot."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers.configuration_utils import register_to_config
+
+from .callback import Callback, Proceed
+from .combine import projected_weight, sample_norm
+from .files import write_atomic, write_json
+from .step import Step
+
+
+#: What `Trace` measures: name -> (axis label, function of (step, prediction) to a (B,) or 0-d tensor).
+_MEASURES: dict[str, tuple[str, Callable[[Step, torch.Tensor], torch.Tensor]]] = {
+    "timestep": ("timestep", lambda step, _: torch.as_tensor(step.timestep)),
+    "cond_norm": ("norm of the conditional prediction", lambda step, _: sample_norm(step.cond)),
+    "prediction_norm": ("norm of the guided prediction", lambda step, prediction: sample_norm(prediction)),
+    "sample_norm": ("norm of the sample", lambda step, _: sample_norm(step.sample)),
+}
+_GUIDED_MEASURES = {
+    "uncond_norm": ("norm of the unconditional prediction", lambda step, _: sample_norm(step.uncond)),
+    "ratio": (
+        "ratio ||cond - uncond|| / ||uncond||",
+        lambda step, _: (
+            sample_norm(step.cond.float() - step.uncond.float()) / sample_norm(step.uncond).clamp_min(1e-12)
+        ),
+    ),
+    "weight": (
+        "guidance weight",
+        lambda step, prediction: projected_weight(prediction, step.cond, step.uncond),
+    ),
+}
+_LEVEL_MEASURES = {
+    "alpha": ("alpha", lambda step, _: step.alpha),
+    "sigma": ("sigma", lambda step, _: step.sigma),
+}
+_LABELS = {name: label for name, (label, _) in (_MEASURES | _GUIDED_MEASURES | _LEVEL_MEASURES).items()}
+
+
+class Trace(Callback):
+    """An observer: records ratio, weight, norms and noise level of every step, and changes nothing.
+
+    `weight` is the effective one, `<prediction - uncond, cond - uncond> / ||cond - uncond||^2`, so it is comparable
+    between methods, whatever they do. `ratio` is RAAG's. Values stay on the device until they are asked for. Placed
+    last in a list it sees what the pipeline gets; placed between two callbacks, what the first gave the second.
+
+    Attributes:
+        runs: one dict for each call of the pipeline, name -> list of tensors, one a step.
+
+    Args:
+        levels: also record alpha and sigma; switch off for schedulers that are not understood.
+        start, stop: see `Callback`.
+    """
+
+    @register_to_config
+    def __init__(self, levels: bool = True, start: float = 0.0, stop: float = 1.0):
+        super().__init__(start, stop)
+        self.levels = levels
+        self.runs: list[dict[str, list[torch.Tensor]]] = []
+        self._last_index = -1
+
+    def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        prediction = proceed(step)
+        if not self.runs or step.index <= self._last_index:
+            self.runs.append({})
+        self._last_index = step.index
+        measures = _MEASURES | (_GUIDED_MEASURES if step.has_unconditional else {})
+        if self.levels:
+            measures = measures | _LEVEL_MEASURES
+        values = {name: measure(step, prediction) for name, (_, measure) in measures.items()}
+        for name, value in (values | step.notes).items():
+            self.runs[-1].setdefault(name, []).append(value.detach())
+        return prediction
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self.runs.clear()
+
+    def to_dict(self, run: int = -1) -> dict[str, torch.Tensor]:
+        """One call of the pipeline: name -> (steps,) or (steps, B) float32 CPU tensor. The one transfer happens here.
+
+        Raises:
+            ValueError: nothing was recorded.
+        """
+        if not self.runs:
+            raise ValueError("the trace is empty: call the pipeline while the trace is attached, then ask")
+        return {name: torch.stack([v.float() for v in values]).cpu() for name, values in self.runs[run].items()}
+
+    def to_json(self, path: str | os.PathLike) -> Path:
+        """Write all calls as `{"runs": [{name: numbers}, ...]}`, atomically; values that are not finite become null."""
+        runs = [
+            {name: _numbers(values.tolist()) for name, values in self.to_dict(run).items()}
+            for run in range(len(self.runs))
+        ]
+        return write_json(path, {"runs": runs})
+
+    def plot(self, path: str | os.PathLike, names: tuple[str, ...] = ("ratio", "weight"), run: int = -1) -> Path:
+        """Draw the named values over the steps, one line a sample and the mean, to a PNG, PDF or SVG file.
+
+        Raises:
+            ValueError: nothing, or no such value, was recorded.
+        """
+        from matplotlib.figure import Figure  # lazy, and without pyplot's global state
+
+        data = self.to_dict(run)
+        if missing := [name for name in names if name not in data]:
+            raise ValueError(f"the trace has no {', '.join(missing)}; it has {', '.join(data)}")
+        figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            values = data[name].reshape(len(data[name]), -1)
+            axes.plot(values.numpy(), color="tab:blue", alpha=min(0.5, 4 / values.shape[1]), linewidth=0.8)
+            axes.plot(values.mean(1).numpy(), color="tab:red", linewidth=2, label="mean over samples")
+            axes.set(xlabel="step", ylabel=_LABELS.get(name, name))
+            axes.legend(frameon=False)
+            axes.grid(alpha=0.3)
+        return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _numbers(value):
+    if isinstance(value, list):
+        return [_numbers(entry) for entry in value]
+    return value if -float("inf") < value < float("inf") else None
