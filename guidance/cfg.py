@@ -49,7 +49,9 @@ class CFG(Callback):
         if not (weight is None or callable(weight)):
             numbers = weight if isinstance(weight, Sequence) and weight else [weight]
             if not all(isinstance(number, float | int) and math.isfinite(number) for number in numbers):
-                raise ValueError(f"weight must be a finite number, one such number a step, or a function, got {weight!r}")
+                raise ValueError(
+                    f"weight must be a finite number, one such number a step, or a function, got {weight!r}"
+                )
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must be in [0, 1], got {rescale}")
         self.weight, self.rescale = weight, rescale

@@ -108,6 +108,8 @@ class TextToLatent(torch.nn.Module):
         super().__init__()
         self.tokenizer = build_tokenizer()
         self.text_encoders = torch.nn.ModuleList(build_text_encoder(self.tokenizer) for _ in range(2))
+        for encoder in self.text_encoders:
+            encoder.set_attn_implementation("eager")  # faster backward pass on CPU; not part of what is saved
         self.transformer = build_transformer(width, layers)
 
     def tokens(self, captions: list[str]) -> torch.Tensor:
@@ -210,9 +212,9 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the network")
     parser.add_argument("--classifier-steps", type=int, default=600)
     parser.add_argument("--autoencoder-steps", type=int, default=2500)
-    parser.add_argument("--transformer-steps", type=int, default=14000)
-    parser.add_argument("--width", type=int, default=128, help="of the transformer")
-    parser.add_argument("--layers", type=int, default=8, help="of the transformer")
+    parser.add_argument("--transformer-steps", type=int, default=8500)
+    parser.add_argument("--width", type=int, default=160, help="of the transformer")
+    parser.add_argument("--layers", type=int, default=6, help="of the transformer")
     parser.add_argument("--batch", type=int, default=96, help="of the transformer")
     parser.add_argument("--scenes", type=int, default=102400, help="in the pool that the transformer sees")
     args = parser.parse_args()

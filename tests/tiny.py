@@ -62,9 +62,7 @@ PROMPTS = [
 def draw_sd3(pipe, prompts=PROMPTS, steps: int = 3, weight: float = 5.0, seed: int = 0, **kwargs) -> torch.Tensor:
     """Final latents."""
     kwargs = {"max_sequence_length": 2, "output_type": "latent", "guidance_scale": weight} | kwargs
-    return pipe(
-        prompts, num_inference_steps=steps, generator=torch.Generator().manual_seed(seed), **kwargs
-    ).images
+    return pipe(prompts, num_inference_steps=steps, generator=torch.Generator().manual_seed(seed), **kwargs).images
 
 
 def draw_dit(pipe, classes=(0, 1), steps: int = 3, weight: float = 4.0, seed: int = 0, **kwargs) -> torch.Tensor:
