@@ -2,9 +2,10 @@
 
 from .base import Tiny
 from .image import IMAGES
+from .variants import VARIANTS
 from .video import VIDEOS
 
 
 FAMILIES = [*IMAGES, *VIDEOS]
 
-__all__ = ["FAMILIES", "Tiny"]
+__all__ = ["FAMILIES", "VARIANTS", "Tiny"]

@@ -12,6 +12,7 @@ def autoencoder(channels: int = 4, levels: int = 2):
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=channels,
+        shift_factor=0.1,
         norm_num_groups=4,
         sample_size=16,
     )
@@ -53,11 +54,11 @@ def xl_inputs() -> dict:
     return embeddings(3, 8) | pooled | {"height": 16, "width": 16}
 
 
-def sd3_transformer():
+def sd3_transformer(channels: int = 4):
     return diffusers.SD3Transformer2DModel(
         sample_size=8,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=2,

@@ -33,6 +33,8 @@ def wan_autoencoder():
         dim_mult=[1, 1],
         num_res_blocks=1,
         temperal_downsample=[True],
+        scale_factor_temporal=2,
+        scale_factor_spatial=2,
         latents_mean=[0.0] * 4,
         latents_std=[1.0] * 4,
     )
@@ -101,6 +103,18 @@ def cogvideox_transformer(in_channels: int = 4):
         sample_width=2,
         sample_height=2,
         sample_frames=5,
+    )
+
+
+def cogvideox_autoencoder():
+    return diffusers.AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8),
+        down_block_types=("CogVideoXDownBlock3D",) * 2,
+        up_block_types=("CogVideoXUpBlock3D",) * 2,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=2,
     )
 
 
