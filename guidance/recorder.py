@@ -62,13 +62,11 @@ class Recorder:
 
     def _watch(self, module: torch.nn.Module) -> Callable[[], None]:
         signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
-        compiled = getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
         def record(module, args, kwargs, output):
             if self._recording:
                 arguments = signature.bind(*args, **kwargs).arguments
-                # A CUDA graph writes its next output over this one.
-                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _copy(output[0], compiled)))
+                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _first(output, module)))
 
         if getattr(module, "_compiled_call_impl", None) is None:
             return module.register_forward_hook(record, with_kwargs=True).remove
@@ -119,7 +117,8 @@ class Recorder:
             timestep = torch.where(time == 0, time, timestep)
             sample = torch.where(given == _placed(current, given), sample, given)
         with _fresh_cache(call.module):
-            return call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})[0]
+            output = call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
+            return _first(output, call.module)
 
 
 def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
@@ -134,8 +133,11 @@ def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> t
     return sample
 
 
-def _copy(output, wanted: bool):
-    return output.clone() if wanted and isinstance(output, torch.Tensor) else output
+def _first(output, module: torch.nn.Module) -> torch.Tensor | list[torch.Tensor]:
+    """The prediction in what `module` returned, kept from being written over by the next replay of a CUDA graph."""
+    prediction = output[0]
+    compiled = hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+    return prediction.clone() if compiled and isinstance(prediction, torch.Tensor) else prediction
 
 
 @contextmanager

@@ -38,8 +38,9 @@ def xl_unet():
 
 
 def stable_diffusion():
+    scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
     return diffusers.StableDiffusionPipeline(
-        autoencoder(), None, None, unet(), diffusers.DDIMScheduler(steps_offset=1, clip_sample=False), None, None, requires_safety_checker=False
+        autoencoder(), None, None, unet(), scheduler, None, None, requires_safety_checker=False
     )
 
 
@@ -49,7 +50,7 @@ def stable_diffusion_xl():
     )
 
 
-def xl_inputs() -> dict:
+def pooled_inputs() -> dict:
     pooled = {"pooled_prompt_embeds": randn(2, 8, seed=2), "negative_pooled_prompt_embeds": randn(2, 8, seed=3)}
     return embeddings(3, 8) | pooled | {"height": 16, "width": 16}
 
@@ -89,7 +90,7 @@ def dit():
         norm_num_groups=4,
     )
     torch.nn.init.normal_(transformer.proj_out_2.weight, std=0.1)
-    return diffusers.DiTPipeline(transformer, autoencoder(), diffusers.DDIMScheduler())
+    return diffusers.DiTPipeline(transformer, autoencoder(), diffusers.DDIMScheduler(clip_sample=False))
 
 
 def pixart_transformer():
@@ -161,10 +162,6 @@ def flux():
     return diffusers.FluxPipeline(
         diffusers.FlowMatchEulerDiscreteScheduler(), autoencoder(), None, None, None, None, flux_transformer()
     )
-
-
-def flux_inputs() -> dict:
-    return xl_inputs()
 
 
 def qwen_autoencoder():
@@ -247,12 +244,12 @@ CAPTIONED = {"prompt": None, "negative_prompt": None, "use_resolution_binning": 
 
 IMAGES = [
     Tiny("StableDiffusion", stable_diffusion, lambda: embeddings(3, 8) | SMALL),
-    Tiny("StableDiffusionXL", stable_diffusion_xl, xl_inputs),
-    Tiny("StableDiffusion3", stable_diffusion_3, xl_inputs),
+    Tiny("StableDiffusionXL", stable_diffusion_xl, pooled_inputs),
+    Tiny("StableDiffusion3", stable_diffusion_3, pooled_inputs),
     Tiny("DiT", dit, lambda: {"class_labels": [0, 1]}, cond_first=True, output="pt"),
     Tiny("PixArt-Sigma", pixart_sigma, lambda: masked("attention_mask") | CAPTIONED | SMALL),
     Tiny("Sana", sana, lambda: masked("attention_mask") | CAPTIONED | {"height": 256, "width": 256}),
-    Tiny("Flux", flux, flux_inputs, **TRUE_CFG, cond_first=True),
+    Tiny("Flux", flux, pooled_inputs, **TRUE_CFG, cond_first=True),
     Tiny("QwenImage", qwen_image, lambda: masked("embeds_mask") | SMALL, **TRUE_CFG, cond_first=True),
     Tiny("Lumina2", lumina2, lambda: masked("attention_mask") | SMALL, cond_first=True),
     Tiny(
