@@ -122,6 +122,11 @@ def register_family(family: Family) -> None:
     _FAMILIES.insert(0, family)
 
 
+def known_pipelines() -> list[str]:
+    """Class names of all pipelines that have a family, sorted."""
+    return sorted({name for family in _FAMILIES for name in family.pipelines})
+
+
 def find_family(pipe) -> Family:
     """The family of `pipe`, by the names of its class and its base classes, the nearest first.
 
@@ -132,10 +137,10 @@ def find_family(pipe) -> Family:
         for family in _FAMILIES:
             if cls.__name__ in family.pipelines:
                 return family
-    known = sorted({name for family in _FAMILIES for name in family.pipelines})
+    known = ", ".join(known_pipelines())
     raise ValueError(
         f"no adapter for {type(pipe).__name__}; describe how it calls its network: "
         f"guidance.register_family(guidance.Family(pipelines=({type(pipe).__name__!r},), denoiser='transformer', "
         "sample='hidden_states', timestep='timestep', enable='guidance_scale above 1')), with calls=2 if the two "
-        f"halves are two calls; guidance.Family documents the rest. There are adapters for {', '.join(known)}."
+        f"halves are two calls; guidance.Family documents the rest. There are adapters for {known}."
     )
