@@ -1,7 +1,7 @@
 """The vocabulary in which a family of pipelines is described, and the registry of those descriptions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -88,7 +88,8 @@ class Family:
         aside: names of denoiser arguments that mark a call as not belonging to classifier-free guidance.
         guided: whether a call holds both halves, where the batch sizes do not tell; asked once a run.
         post_processing: what the pipeline does to its combination, or None.
-        second_denoiser: the attribute of a second network, which takes over at some noise level.
+        second_denoiser: the attribute of a second network, which takes over at some noise level. Evaluated again, at
+            whatever time, is the one that ran in the step.
     """
 
     pipelines: tuple[str, ...]
@@ -104,7 +105,7 @@ class Family:
     prediction_type: str | None = None
     weight: str | Weight | None = None
     doubled: bool = False
-    aside: tuple[str, ...] = field(default=())
+    aside: tuple[str, ...] = ()
     guided: Callable[[Call], bool] | None = None
     post_processing: PostProcessing | None = None
     second_denoiser: str | None = None

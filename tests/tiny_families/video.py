@@ -138,7 +138,13 @@ def cogvideox_dpm():
 
 VIDEOS = [
     Tiny("Wan 2.1", wan, lambda: embeddings(3, 8) | CLIP, cond_first=True),
-    Tiny("Wan 2.2", wan_two, lambda: embeddings(3, 8) | CLIP, cond_first=True),
+    Tiny(
+        "Wan 2.2",
+        wan_two,
+        lambda: embeddings(3, 8) | CLIP,
+        cond_first=True,
+        notes="evaluated again, at whatever time, is the network of the step",
+    ),
     Tiny("LTX", ltx, lambda: masked("attention_mask") | CLIP | {"height": 64, "width": 64, "num_frames": 9}),
     Tiny(
         "HunyuanVideo",
