@@ -5,19 +5,21 @@ replaced by one that rebuilds the two predictions, asks the callbacks, and calls
 pipeline's own combination is ignored unless a callback asks for it. Everything is undone on exit.
 """
 
-import functools
 import inspect
 from collections.abc import Callable
 
 import torch
 
 from .callback import as_list, chain
-from .families import Call, Family, find_family
-from .noise import Level, grid_index, input_scale, level_at_index, level_at_timestep
+from .combine import classifier_free_guidance
+from .families import Evaluation, Family, find_family
+from .noise import Level, grid_index, level_at_index, level_at_timestep, network_input
+from .recorder import Recorder
+from .replacement import Replacement
 from .step import Step
 
 
-def attach(pipe, guidance, *, check_finite: bool = False) -> "Attachment":
+def attach(pipe, guidance, *, check_finite: bool = False, post_process: bool = True) -> "Attachment":
     """Attach `guidance` to `pipe` until the `with` block ends, or until `detach()` is called.
 
     Args:
@@ -25,6 +27,10 @@ def attach(pipe, guidance, *, check_finite: bool = False) -> "Attachment":
         guidance: a callback, or several, applied in order: the first is nearest to the network.
         check_finite: stop with an error at the first prediction that is not finite. It waits for the device at every
             step, so it is for finding a fault, not for production.
+        post_process: whether what the pipeline does to its combination (`guidance_rescale`, QwenImage's norm, SD3's
+            skip layers, ...; see `Family.post_processing`) is done to that of the callbacks too. It is done once, after
+            the last callback: callbacks see and combine predictions before it. What the callbacks leave unchanged is
+            the pipeline's own output, to the bit, in any case.
 
     Returns:
         The attachment, to be used as a context manager. It serves any number of calls of the pipeline.
@@ -34,30 +40,34 @@ def attach(pipe, guidance, *, check_finite: bool = False) -> "Attachment":
         TypeError: `guidance` is not callable or a list of callables.
         RuntimeError: something is attached to the pipeline (or to another one that shares its scheduler) already.
     """
-    return Attachment(pipe, as_list(guidance), check_finite)
+    return Attachment(pipe, as_list(guidance), check_finite, post_process)
 
 
 class Attachment:
-    """A pipeline with callbacks attached; made by `attach`. Also the `Denoiser` of the steps that it makes."""
+    """A pipeline with callbacks attached; made by `attach`. Also the `Denoiser` of the steps that it makes.
 
-    def __init__(self, pipe, callbacks: list, check_finite: bool = False):
-        self.pipe, self.callbacks, self.check_finite = pipe, callbacks, check_finite
+    Attributes:
+        evaluations: of the network in this run, on the callbacks' own account; both predictions together are one.
+    """
+
+    def __init__(self, pipe, callbacks: list, check_finite: bool = False, post_process: bool = True):
+        self.pipe, self.callbacks = pipe, callbacks
+        self.check_finite, self.post_process = check_finite, post_process
         self.family: Family = find_family(pipe)
         self.scheduler = pipe.scheduler
-        if isinstance(self.scheduler.__dict__.get("step"), _Replacement):
+        if isinstance(self.scheduler.__dict__.get("step"), Replacement):
             raise RuntimeError(
                 f"guidance is attached to this {type(pipe).__name__} already; leave that `with` block (or call "
                 "detach()) first, or pass all callbacks in one list"
             )
         self._proceed = chain(callbacks)
         self._step_signature = inspect.signature(self.scheduler.step)
+        self._recorder = Recorder(pipe, self.family)
         self._reset()
-        module = getattr(pipe, self.family.denoiser)
-        self._forward_signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
         self._undo = [
-            module.register_forward_hook(self._record, with_kwargs=True).remove,
-            _Replacement(self.scheduler, "step", self._step).undo,
-            _Replacement(self.scheduler, "set_timesteps", self._set_timesteps).undo,
+            self._recorder.detach,
+            Replacement(self.scheduler, "step", self._step).undo,
+            Replacement(self.scheduler, "set_timesteps", self._set_timesteps).undo,
         ]
 
     def __enter__(self) -> "Attachment":
@@ -90,72 +100,50 @@ class Attachment:
     def predict(
         self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        call = self._call
-        if call is None:
+        if self._output is None:
             raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
-        scale = input_scale(self.scheduler, level)
-        sample = (sample if scale is None else sample * scale).to(call.arguments[self.family.sample].dtype)
-        time = call.arguments[self.family.timestep]
-        arguments = call.arguments | {
-            self.family.sample: torch.cat([sample, sample]) if self._guided else sample,
-            self.family.timestep: timestep.to(time.device, time.dtype).expand(time.shape),
-        }
-        self._replaying = True
-        try:
-            output = call.module(**arguments)[0]
-        finally:
-            self._replaying = False
+        outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep)
         self.evaluations += 1
-        return self._split(output, sample.shape[1])
+        return self._recorder.halves(outputs, self._output, self._guided)
 
     # What the pipeline calls.
 
     def _reset(self) -> None:
-        self._index, self._call, self._replaying = 0, None, False
-        self._guided: bool | None = None  # of the current step
+        self._recorder.clear()
+        self._index = 0
+        self._output: torch.Tensor | None = None  # what the pipeline gave the scheduler in the current step
+        self._guided: bool | None = None  # in the current step
         self._ever_guided = False  # in this run
-        self.evaluations = 0  # of the denoiser in this run, on the callbacks' own account
+        self.evaluations = 0
 
     def _set_timesteps(self, original: Callable, *args, **kwargs):
         self._reset()  # every pipeline does this first, once a call
         return original(*args, **kwargs)
 
-    def _record(self, module: torch.nn.Module, args: tuple, kwargs: dict, output) -> None:
-        if self._replaying:
-            return
-        if self.pipe.scheduler is not self.scheduler:
-            raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
-        arguments = self._forward_signature.bind(*args, **kwargs).arguments
-        arguments |= arguments.pop("kwargs", {})
-        if not any(arguments.get(name) is not None for name in self.family.aside):
-            self._call = Call(module, arguments, output[0])
-
     def _step(self, original: Callable, *args, **kwargs):
         bound = self._step_signature.bind(*args, **kwargs)
         given = bound.arguments
         output = given["model_output"]
-        prediction = self._guide(output, given["timestep"], given["sample"])
+        with self._recorder.pause():  # a callback may call the network
+            prediction = self._guide(output, given["timestep"], given["sample"])
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
         prediction = prediction.to(output.dtype)
         given["model_output"] = torch.cat([prediction, prediction]) if self._doubled else prediction
         result = original(*bound.args, **bound.kwargs)
-        self._index, self._call = self._index + 1, None
+        self._index, self._output = self._index + 1, None
+        self._recorder.clear()
         return result
 
-    def _guide(self, combined: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-        call = self._call
-        if call is None:
-            raise RuntimeError(
-                f"the scheduler's step ran, but {type(self.pipe).__name__}.{self.family.denoiser} was not called "
-                "before it; was it replaced while guidance was attached?"
-            )
-        if self.family.guided is None:
-            self._guided = len(call.arguments[self.family.sample]) == 2 * len(sample)
-        elif self._guided is None:
-            self._guided = self.family.guided(call)
+    def _guide(self, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+        self._guided = self._is_guided(len(sample))
         self._ever_guided |= self._guided
         if self._doubled:
-            sample, combined = sample.chunk(2)[0], combined.chunk(2)[0]
+            sample, output = sample.chunk(2)[0], output.chunk(2)[0]
+        self._output = output
+        cond, uncond = self._recorder.halves([call.output for call in self._recorder.calls], output, self._guided)
+        evaluation = self._evaluation(cond, uncond, output)
+        post_processing = evaluation and self._active_post_processing(evaluation)
+        weight = evaluation and self._weight(evaluation)
         steps = len(self.scheduler.timesteps)
         total = getattr(self.pipe, "_num_timesteps", None) or steps
         step = Step(
@@ -165,57 +153,52 @@ class Attachment:
             total=total,
             prediction_type=self._prediction_type(),
             denoiser=self,
-            predicted=self._split(call.output, combined.shape[1]),
-            combined=combined,
-            weight=getattr(self.pipe, self.family.weight) if self.family.weight and self._guided else None,
+            predicted=(cond, uncond),
+            combined=classifier_free_guidance(cond, uncond, weight) if post_processing else output,
+            weight=weight,
             # Image-to-image pipelines run the end of the grid only.
             grid_index=grid_index(self.scheduler, timestep, default=steps - total + self._index),
             truncated=self._ever_guided and not self._guided,
         )
         prediction = self._proceed(step)
+        if post_processing and prediction is step.combined:
+            prediction = output
+        elif post_processing and self.post_process:
+            prediction = post_processing.apply(prediction, evaluation)
         if self.check_finite and not bool(torch.isfinite(prediction).all()):
-            source = "the network's own" if not bool(torch.isfinite(call.output).all()) else "the callbacks'"
+            source = "the network's own" if not bool(torch.isfinite(cond).all()) else "the callbacks'"
             raise FloatingPointError(f"{source} prediction is not finite at step {step.index} of {step.total}")
         return prediction
+
+    def _is_guided(self, batch: int) -> bool:
+        calls, family = self._recorder.calls, self.family
+        if not calls:
+            raise RuntimeError(
+                f"the scheduler's step ran, but {type(self.pipe).__name__}.{family.denoiser} was not called "
+                "before it; was it replaced while guidance was attached?"
+            )
+        if family.guided is not None:
+            return family.guided(calls[0]) if self._guided is None else self._guided
+        if family.calls == 2:
+            return len(calls) == 2
+        return len(calls[0].arguments[family.sample]) == 2 * batch
+
+    def _evaluation(self, cond: torch.Tensor, uncond: torch.Tensor | None, output: torch.Tensor) -> Evaluation | None:
+        if uncond is None:
+            return None
+        return Evaluation(self.pipe, self._recorder.calls[0].module, cond, uncond, output, self._recorder.aside)
+
+    def _active_post_processing(self, evaluation: Evaluation):
+        post_processing = self.family.post_processing
+        return post_processing if post_processing and post_processing.active(evaluation) else None
+
+    def _weight(self, evaluation: Evaluation) -> float | torch.Tensor | None:
+        weight = self.family.weight
+        return getattr(self.pipe, weight, None) if isinstance(weight, str) else weight and weight(evaluation)
 
     @property
     def _doubled(self) -> bool:
         return self.family.doubled and bool(self._guided)
 
-    def _split(self, output: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        output = output[:, :channels]  # a network that learns its variance returns that in further channels
-        if not self._guided:
-            return output, None
-        first, second = output.chunk(2)
-        return (first, second) if self.family.cond_first else (second, first)
-
     def _prediction_type(self) -> str:
         return self.family.prediction_type or self.scheduler.config.get("prediction_type") or "flow_prediction"
-
-
-class _Replacement:
-    """Stands in for one bound method of one object, and passes the original to its stand-in.
-
-    It shows the original's signature, because pipelines look there for `eta` and `generator`; and a deep copy of the
-    owner gets the plain method, since a copied stand-in would go on driving the original.
-    """
-
-    def __init__(self, owner, name: str, stand_in: Callable):
-        original = getattr(owner, name)
-        functools.update_wrapper(self, original)
-        self._owner, self._name, self._original, self._stand_in = owner, name, original, stand_in
-        self._before = owner.__dict__.get(name)
-        setattr(owner, name, self)
-
-    def __call__(self, *args, **kwargs):
-        return self._stand_in(self._original, *args, **kwargs)
-
-    def __deepcopy__(self, memo: dict):
-        copy = memo.get(id(self._owner), self._owner)
-        return getattr(type(copy), self._name).__get__(copy)
-
-    def undo(self) -> None:
-        if self._before is None:
-            delattr(self._owner, self._name)
-        else:
-            setattr(self._owner, self._name, self._before)

@@ -12,7 +12,16 @@ import torch
 
 # What `sample` is under each scheduler, by class name, so that no scheduler has to be imported; subclasses count too.
 _CONVENTIONS = {
-    "preserving": ("DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler", "LCMScheduler"),
+    "preserving": (
+        "DDPMScheduler",
+        "DDIMScheduler",
+        "DDPMParallelScheduler",
+        "DDIMParallelScheduler",
+        "LCMScheduler",
+        "PNDMScheduler",
+        "CogVideoXDDIMScheduler",
+        "CogVideoXDPMScheduler",
+    ),
     "exploding": (
         "EulerDiscreteScheduler",
         "EulerAncestralDiscreteScheduler",
@@ -25,6 +34,7 @@ _CONVENTIONS = {
         "UniPCMultistepScheduler",
         "DEISMultistepScheduler",
     ),
+    "interpolated": ("KDPM2DiscreteScheduler",),
     "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
 }
 _CONVENTION_OF = {name: convention for convention, names in _CONVENTIONS.items() for name in names}
@@ -35,7 +45,8 @@ Level = tuple[torch.Tensor, torch.Tensor]
 
 
 def convention(scheduler) -> str:
-    """How the scheduler keeps its samples: "preserving", "exploding", "solver" or "flow".
+    """How the scheduler keeps its samples: "preserving", "exploding", "interpolated", "solver" or
+    "flow".
 
     Raises:
         ValueError: the scheduler is not understood; the message lists those that are and how to add one.
@@ -73,8 +84,10 @@ def level_at_index(scheduler, index: int) -> Level:
             return level_at_timestep(scheduler, scheduler.timesteps[index])
         abar = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", 1.0)).float()
         return abar.sqrt(), (1 - abar).sqrt()
-    sigma = scheduler.sigmas[index].float()
-    if kind == "exploding":
+    # KDPM2 stands between two levels of its grid in every second stage.
+    grid = scheduler.sigmas_interpol if kind == "interpolated" and index % 2 else scheduler.sigmas
+    sigma = grid[index].float()
+    if kind in ("exploding", "interpolated"):
         return torch.ones_like(sigma), sigma
     if kind == "flow":
         return 1 - sigma, sigma
@@ -95,14 +108,14 @@ def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
     table = _table(scheduler, timestep.device)
     if not timestep.is_floating_point():
         abar = _pick(table, timestep)
-        if kind != "exploding":
+        if kind not in ("exploding", "interpolated"):
             return abar.sqrt(), (1 - abar).sqrt()
         ratio = ((1 - abar) / abar).sqrt()
     else:
         low = timestep.floor().long().clamp(0, len(table) - 2)
         ends = [((1 - abar) / abar).sqrt() for abar in (_pick(table, low), _pick(table, low + 1))]
         ratio = torch.lerp(*ends, (timestep - low).float())
-    if kind == "exploding":
+    if kind in ("exploding", "interpolated"):
         return torch.ones_like(ratio), ratio
     return torch.rsqrt(1 + ratio.square()), ratio * torch.rsqrt(1 + ratio.square())
 
@@ -119,11 +132,11 @@ def grid_index(scheduler, timestep: torch.Tensor, default: int) -> int:
     return default if index is None else index
 
 
-def input_scale(scheduler, level: Callable[[], Level]) -> torch.Tensor | None:
-    """What the network's input is the sample times of (variance-exploding samplers scale it), or None for 1."""
-    if convention(scheduler) != "exploding":
-        return None
-    return torch.rsqrt(level()[1].square() + 1)
+def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:
+    """What the network is given for `sample` (B, ...): variance-exploding samplers bring it to unit variance."""
+    if convention(scheduler) not in ("exploding", "interpolated"):
+        return sample
+    return sample / (level()[1] ** 2 + 1) ** 0.5  # to the bit what `scale_model_input` computes
 
 
 def _table(scheduler, device: torch.device) -> torch.Tensor:

@@ -1,0 +1,169 @@
+"""The denoiser of a pipeline, watched: what it was called with in the current step, and the way to call it again."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+
+from .families import Call, Family
+from .replacement import Replacement
+
+
+class Recorder:
+    """Hooks on the denoiser, or denoisers, of `pipe`; `detach` removes them.
+
+    Attributes:
+        calls: those of the current step that belong to classifier-free guidance, in order.
+        aside: output of the last other call of the step (skip-layer guidance), or None.
+        pause: context in which calls are not the pipeline's, and so not recorded.
+    """
+
+    def __init__(self, pipe, family: Family):
+        self.pipe, self.family, self.scheduler = pipe, family, pipe.scheduler
+        self._recording = True
+        self.clear()
+        names = (family.denoiser, family.second_denoiser)
+        modules = [getattr(pipe, name, None) for name in names if name is not None]
+        self._undo = [self._watch(module) for module in modules if module is not None]
+
+    def detach(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the calls of the step."""
+        self.calls: list[Call] = []
+        self.aside: torch.Tensor | None = None
+
+    @contextmanager
+    def pause(self):
+        before, self._recording = self._recording, False
+        try:
+            yield
+        finally:
+            self._recording = before
+
+    def halves(self, outputs: list, like: torch.Tensor, guided: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(cond, uncond) from the outputs of the calls of one evaluation: in the shape and dtype of `like`, (B, ...)
+        as the scheduler's step gets it, and in its sign."""
+        outputs = [self._plain(output, like) for output in outputs]
+        if not guided:
+            return outputs[0], None
+        first, second = outputs if self.family.calls == 2 else outputs[0].chunk(2)
+        return (first, second) if self.family.cond_first else (second, first)
+
+    def again(self, sample: torch.Tensor, timestep: torch.Tensor) -> list:
+        """Outputs of the calls of the step, made again at another sample (B, ...), scaled for the network, and at
+        another scheduler's timestep; everything else as the pipeline gave it."""
+        with self.pause():
+            return [self._call_again(call, sample, timestep) for call in self.calls]
+
+    def _watch(self, module: torch.nn.Module) -> Callable[[], None]:
+        signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
+        compiled = getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
+
+        def record(module, args, kwargs, output):
+            if self._recording:
+                arguments = signature.bind(*args, **kwargs).arguments
+                # A CUDA graph writes its next output over this one.
+                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _copy(output[0], compiled)))
+
+        if getattr(module, "_compiled_call_impl", None) is None:
+            return module.register_forward_hook(record, with_kwargs=True).remove
+
+        def call(original, *args, **kwargs):
+            output = original(*args, **kwargs)
+            record(module, args, kwargs, output)
+            return output
+
+        # `module.compile()` compiles hooks along with the network, once: a hook set later would never run.
+        return Replacement(module, "_compiled_call_impl", call).undo
+
+    def _record(self, call: Call) -> None:
+        name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
+        if self.pipe.scheduler is not self.scheduler:
+            raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
+        if any(call.arguments.get(argument) is not None for argument in self.family.aside):
+            self.aside = call.output
+            return
+        if len(self.calls) == self.family.calls:
+            raise RuntimeError(
+                f"{name} was called more than {self.family.calls} time(s) without a step of the scheduler that "
+                "guidance is attached to. Either the pipeline makes a further pass, which its family must describe "
+                "(see guidance.Family: calls, aside), or it steps another scheduler, such as a copy of its own"
+            )
+        self.calls.append(call)
+
+    def _plain(self, output: torch.Tensor | list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+        if self.family.listed:
+            output = torch.stack(list(output)).squeeze(2)
+        output = output[:, : like.shape[1]]  # a learned variance, or the tokens of a reference image, come after
+        if output.shape[1:] != like.shape[1:]:
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} hands its scheduler a prediction of shape {tuple(like.shape)}, and the "
+                f"network returned {tuple(output.shape)}: this use of the pipeline is not supported"
+            )
+        output = output.to(like.dtype)
+        return -output if self.family.negated else output
+
+    def _call_again(self, call: Call, sample: torch.Tensor, timestep: torch.Tensor):
+        family = self.family
+        given, time = call.arguments[family.sample], call.arguments[family.timestep]
+        # Off the grid a time may lie between integers.
+        keep = time.is_floating_point() or not timestep.is_floating_point()
+        timestep = family.time(timestep.to(time.device, time.dtype if keep else timestep.dtype), self.pipe)
+        changed = {family.sample: _placed(sample, given), family.timestep: timestep.expand(time.shape)}
+        with _fresh_cache(call.module):
+            return call.module(**call.arguments | changed)[0]
+
+
+def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
+    """`sample` (B, ...) in the form of `given`: as often, in its dtype, with the channels or tokens that follow."""
+    if isinstance(given, list):
+        return list(sample.to(given[0].dtype).unsqueeze(2)) * (len(given) // len(sample))
+    sample = torch.cat([sample.to(given.dtype)] * (len(given) // len(sample)))
+    for dim in range(1, sample.ndim):
+        size = sample.shape[dim]
+        if given.shape[dim] > size:
+            sample = torch.cat([sample, given.narrow(dim, size, given.shape[dim] - size)], dim)
+    return sample
+
+
+def _copy(output, wanted: bool):
+    return output.clone() if wanted and isinstance(output, torch.Tensor) else output
+
+
+@contextmanager
+def _fresh_cache(module: torch.nn.Module):
+    """Evaluate `module` without using, or disturbing, what a cache keeps of the pipeline's own calls.
+
+    Raises:
+        RuntimeError: the cache counts calls, or has no separate contexts.
+    """
+    cache = getattr(module, "_cache_config", None)
+    if cache is None:
+        yield
+        return
+    if type(cache).__name__ != "FirstBlockCacheConfig":
+        raise RuntimeError(
+            f"a callback evaluates the network once more, and {type(cache).__name__} counts the pipeline's own "
+            "evaluations; call disable_cache() on the denoiser first, or use FirstBlockCacheConfig"
+        )
+    with module.cache_context("guidance"):
+        try:
+            yield
+        finally:
+            _forget(module, "guidance")
+
+
+def _forget(module: torch.nn.Module, context: str) -> None:
+    from diffusers.hooks.hooks import HookRegistry, StateManager
+
+    for registry in (getattr(part, "_diffusers_hook", None) for part in module.modules()):
+        if isinstance(registry, HookRegistry):
+            for hook in registry.hooks.values():
+                for state in vars(hook).values():
+                    if isinstance(state, StateManager):
+                        state._state_cache.pop(context, None)
