@@ -1,9 +1,10 @@
 """alpha and sigma of a scheduler's sample, `sample = alpha * x0 + sigma * eps`, without a device synchronisation.
 
-Schedulers keep samples in four conventions. Each is named once here; the scheduler's own tables give the numbers, read
+Schedulers keep samples in a few conventions. Each is named once here; the scheduler's own tables give the numbers, read
 at the scheduler's own index, because timesteps are rounded by some of them (Karras grids, flow UniPC).
 """
 
+import math
 import weakref
 from collections.abc import Callable
 
@@ -34,10 +35,13 @@ _CONVENTIONS = {
         "UniPCMultistepScheduler",
         "DEISMultistepScheduler",
     ),
-    "interpolated": ("KDPM2DiscreteScheduler",),
+    "interpolated": ("KDPM2DiscreteScheduler",),  # exploding, with the second stages between two levels of the grid
+    "arctangent": ("CosineDPMSolverMultistepScheduler",),  # exploding, with 2 atan(sigma) / pi as the timestep
     "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
 }
 _CONVENTION_OF = {name: convention for convention, names in _CONVENTIONS.items() for name in names}
+
+_EXPLODING = ("exploding", "interpolated", "arctangent")  # sample = x0 + sigma * eps
 
 _MOVED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -45,8 +49,7 @@ Level = tuple[torch.Tensor, torch.Tensor]
 
 
 def convention(scheduler) -> str:
-    """How the scheduler keeps its samples: "preserving", "exploding", "interpolated", "solver" or
-    "flow".
+    """How the scheduler keeps its samples: "preserving", "exploding", "interpolated", "arctangent", "solver" or "flow".
 
     Raises:
         ValueError: the scheduler is not understood; the message lists those that are and how to add one.
@@ -84,10 +87,9 @@ def level_at_index(scheduler, index: int) -> Level:
             return level_at_timestep(scheduler, scheduler.timesteps[index])
         abar = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", 1.0)).float()
         return abar.sqrt(), (1 - abar).sqrt()
-    # KDPM2 stands between two levels of its grid in every second stage.
     grid = scheduler.sigmas_interpol if kind == "interpolated" and index % 2 else scheduler.sigmas
     sigma = grid[index].float()
-    if kind in ("exploding", "interpolated"):
+    if kind in _EXPLODING:
         return torch.ones_like(sigma), sigma
     if kind == "flow":
         return 1 - sigma, sigma
@@ -105,17 +107,20 @@ def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
     if kind == "flow" or getattr(scheduler.config, "use_flow_sigmas", False):
         sigma = timestep.float() / scheduler.config.num_train_timesteps
         return 1 - sigma, sigma
+    if kind == "arctangent":
+        sigma = (timestep.float() * (math.pi / 2)).tan()
+        return torch.ones_like(sigma), sigma
     table = _table(scheduler, timestep.device)
     if not timestep.is_floating_point():
         abar = _pick(table, timestep)
-        if kind not in ("exploding", "interpolated"):
+        if kind not in _EXPLODING:
             return abar.sqrt(), (1 - abar).sqrt()
         ratio = ((1 - abar) / abar).sqrt()
     else:
         low = timestep.floor().long().clamp(0, len(table) - 2)
         ends = [((1 - abar) / abar).sqrt() for abar in (_pick(table, low), _pick(table, low + 1))]
         ratio = torch.lerp(*ends, (timestep - low).float())
-    if kind in ("exploding", "interpolated"):
+    if kind in _EXPLODING:
         return torch.ones_like(ratio), ratio
     return torch.rsqrt(1 + ratio.square()), ratio * torch.rsqrt(1 + ratio.square())
 
@@ -134,9 +139,11 @@ def grid_index(scheduler, timestep: torch.Tensor, default: int) -> int:
 
 def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:
     """What the network is given for `sample` (B, ...): variance-exploding samplers bring it to unit variance."""
-    if convention(scheduler) not in ("exploding", "interpolated"):
+    kind = convention(scheduler)
+    if kind not in _EXPLODING:
         return sample
-    return sample / (level()[1] ** 2 + 1) ** 0.5  # to the bit what `scale_model_input` computes
+    norm = (level()[1] ** 2 + 1) ** 0.5
+    return sample * (1 / norm) if kind == "arctangent" else sample / norm  # as they round
 
 
 def _table(scheduler, device: torch.device) -> torch.Tensor:

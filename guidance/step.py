@@ -51,7 +51,8 @@ class Step:
             (velocity eps - x0).
         denoiser: the network, to evaluate it elsewhere.
         predicted: (cond, uncond) or None to evaluate the network when first asked; uncond is None without that pass.
-        combined: the pipeline's own combination of the two, or None where it made none.
+        combined: the pipeline's own combination of the two, before its post-processing (see `PostProcessing`), or None
+            where it made none.
         weight: of that combination, where the pipeline tells it; see `pipeline_weight`.
         grid_index: position on the sampler's grid, or None when off the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
@@ -148,6 +149,8 @@ class Step:
             raise ValueError("give either index (a position of the sampler's grid) or timestep (any training time)")
         if sample.shape != self.sample.shape:
             raise ValueError(f"sample has shape {tuple(sample.shape)}, expected {tuple(self.sample.shape)}")
+        if timestep is self.timestep:
+            index = self.grid_index  # where a sampler warps its grid, the position tells the level better than the time
         return replace(
             self,
             sample=sample,

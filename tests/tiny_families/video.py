@@ -1,0 +1,151 @@
+"""Tiny video and audio pipelines, one a family."""
+
+import diffusers
+import torch
+from diffusers.pipelines.stable_audio import StableAudioProjectionModel
+
+from .base import Tiny, embeddings, randn
+from .image import TRUE_CFG, masked
+
+
+CLIP = {"height": 16, "width": 16, "num_frames": 5}
+
+
+def wan_transformer(in_channels: int = 4, **kwargs):
+    return diffusers.WanTransformer3DModel(
+        in_channels=in_channels,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        text_dim=8,
+        freq_dim=16,
+        ffn_dim=16,
+        rope_max_seq_len=32,
+        **kwargs,
+    )
+
+
+def wan_autoencoder():
+    return diffusers.AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )
+
+
+def wan_scheduler():
+    return diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+
+
+def wan():
+    return diffusers.WanPipeline(None, None, wan_autoencoder(), wan_scheduler(), wan_transformer())
+
+
+def wan_two():
+    return diffusers.WanPipeline(
+        None, None, wan_autoencoder(), wan_scheduler(), wan_transformer(), wan_transformer(), boundary_ratio=0.8
+    )
+
+
+def ltx():
+    transformer = diffusers.LTXVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=8,
+    )
+    return diffusers.LTXPipeline(diffusers.FlowMatchEulerDiscreteScheduler(), None, None, None, transformer)
+
+
+def hunyuan_video():
+    transformer = diffusers.HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        text_embed_dim=8,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 2, 4),
+    )
+    return diffusers.HunyuanVideoPipeline(
+        None, None, transformer, None, diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0), None, None
+    )
+
+
+def hunyuan_inputs() -> dict:
+    pooled = {"pooled_prompt_embeds": randn(2, 8, seed=2), "negative_pooled_prompt_embeds": randn(2, 8, seed=3)}
+    return masked("attention_mask") | pooled | CLIP
+
+
+def cogvideox_transformer(in_channels: int = 4):
+    return diffusers.CogVideoXTransformer3DModel(
+        in_channels=in_channels,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        text_embed_dim=8,
+        time_embed_dim=4,
+        max_text_seq_length=3,
+        sample_width=2,
+        sample_height=2,
+        sample_frames=5,
+    )
+
+
+def cogvideox(scheduler=None):
+    scheduler = scheduler or diffusers.CogVideoXDDIMScheduler(prediction_type="v_prediction")
+    return diffusers.CogVideoXPipeline(None, None, None, cogvideox_transformer(), scheduler)
+
+
+def cogvideox_dpm():
+    return cogvideox(diffusers.CogVideoXDPMScheduler(prediction_type="v_prediction"))
+
+
+def stable_audio():
+    transformer = diffusers.StableAudioDiTModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        num_key_value_attention_heads=2,
+        cross_attention_dim=16,
+        cross_attention_input_dim=8,
+        time_proj_dim=8,
+        global_states_input_dim=16,
+    )
+    vae = diffusers.AutoencoderOobleck(
+        encoder_hidden_size=4, downsampling_ratios=[1, 2], decoder_channels=4, decoder_input_channels=4
+    )
+    projection = StableAudioProjectionModel(text_encoder_dim=8, conditioning_dim=8, min_value=0, max_value=32)
+    scheduler = diffusers.CosineDPMSolverMultistepScheduler(sigma_schedule="exponential")
+    return diffusers.StableAudioPipeline(vae, None, projection, None, transformer, scheduler)
+
+
+def stable_audio_inputs() -> dict:
+    mask = {name: torch.ones(2, 3, dtype=torch.long) for name in ("attention_mask", "negative_attention_mask")}
+    return embeddings(3, 8) | mask
+
+
+VIDEOS = [
+    Tiny("Wan 2.1", wan, lambda: embeddings(3, 8) | CLIP, cond_first=True),
+    Tiny("Wan 2.2", wan_two, lambda: embeddings(3, 8) | CLIP, cond_first=True),
+    Tiny("LTX", ltx, lambda: masked("attention_mask") | CLIP | {"height": 64, "width": 64, "num_frames": 9}),
+    Tiny("HunyuanVideo", hunyuan_video, hunyuan_inputs, **TRUE_CFG, cond_first=True),
+    Tiny("CogVideoX", cogvideox, lambda: embeddings(3, 8) | CLIP),
+    Tiny("CogVideoX DPM", cogvideox_dpm, lambda: embeddings(3, 8) | CLIP, family="CogVideoX"),
+    Tiny("StableAudio", stable_audio, stable_audio_inputs),
+]
