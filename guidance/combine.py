@@ -11,7 +11,8 @@ def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: f
     Args:
         cond, uncond: predictions (B, ...) of one shape.
         weight: a number, in which case the dtype of the predictions is kept and the result equals, to the last bit,
-            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32 (float64 predictions: in float64).
+            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32 (in float64 for
+            float64 predictions).
 
     Returns:
         (B, ...) in the dtype of `cond`.

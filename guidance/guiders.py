@@ -1,6 +1,6 @@
 """Both ways between our callbacks and the guiders of Modular Diffusers.
 
-`GuiderCallback` runs a guider of diffusers in a standard pipeline; `CallbackGuider` runs our callbacks in a modular one.
+`GuiderCallback` runs a guider of diffusers in a standard pipeline, `CallbackGuider` our callbacks in a modular one.
 """
 
 import dataclasses
@@ -105,6 +105,8 @@ class CallbackGuider(BaseGuidance):
         self.callbacks = from_config(list(guidance)) if described else as_list(guidance)
         self.guidance_scale = guidance_scale
         self._proceed = chain(self.callbacks)
+        # Without this diffusers' `new` and `from_config` would forget what was passed by position.
+        self.register_to_config(_use_default_values=[])
         if all(isinstance(callback, Callback) for callback in self.callbacks):
             self.register_to_config(guidance=to_config(self.callbacks))
         # A modular pipeline leaves out of what it saves any guider that was not loaded from somewhere.
@@ -152,7 +154,7 @@ class CallbackGuider(BaseGuidance):
         return list(enumerate(self._input_predictions))[: self.num_conditions]
 
 
-class _Unknown:
+class _Unknown(torch.Tensor):
     """Stands for what a guider is not told; any use of it is an error that says so."""
 
     _MESSAGE = (
@@ -162,6 +164,9 @@ class _Unknown:
 
     def __getattr__(self, name: str):
         raise RuntimeError(self._MESSAGE)
+
+    def __repr__(self) -> str:
+        return "unknown"
 
     @classmethod
     def __torch_function__(cls, *args, **kwargs):

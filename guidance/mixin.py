@@ -66,7 +66,9 @@ class GuidanceMixin:
         accepted = {name: value for name, value in inspect.signature(cls.__init__).parameters.items() if name != "self"}
         given = {**pipeline.config, **pipeline.components, "guidance": getattr(pipeline, "guidance", None)}
         arguments = {name: value for name, value in given.items() if name in accepted} | kwargs
-        if missing := [name for name, value in accepted.items() if value.default is value.empty and name not in arguments]:
+        if missing := [
+            name for name, value in accepted.items() if value.default is value.empty and name not in arguments
+        ]:
             raise ValueError(f"{cls.__name__} needs {', '.join(missing)}, which {type(pipeline).__name__} has not")
         if unknown := set(arguments) - set(accepted):
             raise ValueError(f"{cls.__name__} takes no {', '.join(sorted(unknown))}, only {', '.join(accepted)}")

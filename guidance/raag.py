@@ -24,7 +24,8 @@ def raag_ratio(cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
         cond, uncond: predictions (B, ...) of one shape, in the network's own parameterization.
 
     Returns:
-        (B,) float32 (float64 for float64 predictions), at least 0; finite also where `uncond` is zero, and 0 where both are.
+        (B,) float32 (float64 for float64 predictions), at least 0; finite also where `uncond` is zero, and 0 where both
+        are.
 
     Raises:
         ValueError: shapes that differ.

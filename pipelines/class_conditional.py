@@ -115,7 +115,7 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
                 output = uncond + guidance_scale * (cond - uncond)
             latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0].to(dtype)
             if callback_on_step_end is not None:
-                given = {name: latents for name in callback_on_step_end_tensor_inputs}
+                given = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
                 latents = callback_on_step_end(self, index, t, given).pop("latents", latents)
 
         images = self.image_processor.postprocess(latents, output_type=output_type)
