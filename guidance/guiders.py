@@ -101,14 +101,16 @@ class CallbackGuider(BaseGuidance):
         self, guidance, guidance_scale: float = 7.5, start: float = 0.0, stop: float = 1.0, enabled: bool = True
     ):
         super().__init__(start, stop, enabled)
-        described = isinstance(guidance, list | tuple) and guidance and all(isinstance(one, dict) for one in guidance)
-        self.callbacks = from_config(list(guidance)) if described else as_list(guidance)
+        is_config = isinstance(guidance, list | tuple) and guidance and all(isinstance(one, dict) for one in guidance)
+        self.callbacks = from_config(list(guidance)) if is_config else as_list(guidance)
         self.guidance_scale = guidance_scale
         self._proceed = chain(self.callbacks)
-        # Without this diffusers' `new` and `from_config` would forget what was passed by position.
-        self.register_to_config(_use_default_values=[])
-        if all(isinstance(callback, Callback) for callback in self.callbacks):
-            self.register_to_config(guidance=to_config(self.callbacks))
+        try:
+            described = to_config(self.callbacks)
+        except ValueError:  # one that cannot be saved can be used
+            described = self.callbacks
+        # Without the second, diffusers' `new` and `from_config` would forget what was passed by position.
+        self.register_to_config(guidance=described, _use_default_values=[])
         # A modular pipeline leaves out of what it saves any guider that was not loaded from somewhere.
         self._diffusers_load_id = "null|null|null|null"
 

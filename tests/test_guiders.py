@@ -306,8 +306,10 @@ def test_callback_guider_by_itself(tmp_path):
     for other in (CallbackGuider.from_pretrained(tmp_path), guider.new()):
         assert to_config(other.callbacks) == to_config(guider.callbacks)
         assert (other.guidance_scale, other._stop) == (3.0, 0.9)
-    with pytest.raises(ValueError, match="plain function"):
-        CallbackGuider(lambda step, proceed: step.cond).save_pretrained(tmp_path)
+    for callback, reason in ((lambda step, proceed: step.cond, "plain function"), (CFG(lambda step: 2.0), "weight=")):
+        with pytest.raises(ValueError, match=reason):
+            CallbackGuider(callback).new().save_pretrained(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(TypeError, match="class"):
         CallbackGuider(RAAG)
 
