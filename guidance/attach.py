@@ -106,7 +106,7 @@ class Attachment:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if self._output is None:
             raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
-        outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep)
+        outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep, self._sample)
         self.evaluations += 1
         return self._recorder.halves(outputs, self._output, self._guided)
 
@@ -115,7 +115,7 @@ class Attachment:
     def _reset(self) -> None:
         self._recorder.clear()
         self._index = 0
-        self._output: torch.Tensor | None = None  # what the pipeline gave the scheduler in the current step
+        self._sample = self._output = None  # what the pipeline gave the scheduler in the current step
         self._guided: bool | None = None  # in the current step
         self._ever_guided = False  # in this run
         self.evaluations = 0
@@ -134,7 +134,8 @@ class Attachment:
         prediction = prediction.to(output.dtype)
         given["model_output"] = torch.cat([prediction, prediction]) if self._doubled else prediction
         result = original(*bound.args, **bound.kwargs)
-        self._index, self._output = self._index + 1, None
+        self._index += 1
+        self._sample = self._output = None
         self._recorder.clear()
         return result
 
@@ -143,7 +144,7 @@ class Attachment:
         self._ever_guided |= self._guided
         if self._doubled:
             sample, output = sample.chunk(2)[0], output.chunk(2)[0]
-        self._output = output
+        self._sample, self._output = sample, output
         cond, uncond = self._recorder.halves([call.output for call in self._recorder.calls], output, self._guided)
         evaluation = self._evaluation(cond, uncond, output)
         post_processing = evaluation and self._active_post_processing(evaluation)

@@ -54,21 +54,19 @@ class Recorder:
         first, second = outputs if self.family.calls == 2 else outputs[0].chunk(2)
         return (first, second) if self.family.cond_first else (second, first)
 
-    def again(self, sample: torch.Tensor, timestep: torch.Tensor) -> list:
+    def again(self, sample: torch.Tensor, timestep: torch.Tensor, current: torch.Tensor) -> list:
         """Outputs of the calls of the step, made again at another sample (B, ...), scaled for the network, and at
-        another scheduler's timestep; everything else as the pipeline gave it."""
+        another scheduler's timestep; everything else as the pipeline gave it. `current` is the step's own sample."""
         with self.pause():
-            return [self._call_again(call, sample, timestep) for call in self.calls]
+            return [self._call_again(call, sample, timestep, current) for call in self.calls]
 
     def _watch(self, module: torch.nn.Module) -> Callable[[], None]:
         signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
-        compiled = getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
         def record(module, args, kwargs, output):
             if self._recording:
                 arguments = signature.bind(*args, **kwargs).arguments
-                # A CUDA graph writes its next output over this one.
-                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _copy(output[0], compiled)))
+                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _first(output, module)))
 
         if getattr(module, "_compiled_call_impl", None) is None:
             return module.register_forward_hook(record, with_kwargs=True).remove
@@ -108,15 +106,19 @@ class Recorder:
         output = output.to(like.dtype)
         return -output if self.family.negated else output
 
-    def _call_again(self, call: Call, sample: torch.Tensor, timestep: torch.Tensor):
+    def _call_again(self, call: Call, sample: torch.Tensor, timestep: torch.Tensor, current: torch.Tensor):
         family = self.family
         given, time = call.arguments[family.sample], call.arguments[family.timestep]
         # Off the grid a time may lie between integers.
         keep = time.is_floating_point() or not timestep.is_floating_point()
         timestep = family.time(timestep.to(time.device, time.dtype if keep else timestep.dtype), self.pipe)
-        changed = {family.sample: _placed(sample, given), family.timestep: timestep.expand(time.shape)}
+        timestep, sample = timestep.expand(time.shape), _placed(sample, given)
+        if time.ndim == 2:  # a time for each token: clean tokens, at time 0, were pasted into the sample and stay
+            timestep = torch.where(time == 0, time, timestep)
+            sample = torch.where(given == _placed(current, given), sample, given)
         with _fresh_cache(call.module):
-            return call.module(**call.arguments | changed)[0]
+            output = call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
+            return _first(output, call.module)
 
 
 def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
@@ -131,8 +133,11 @@ def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> t
     return sample
 
 
-def _copy(output, wanted: bool):
-    return output.clone() if wanted and isinstance(output, torch.Tensor) else output
+def _first(output, module: torch.nn.Module) -> torch.Tensor | list[torch.Tensor]:
+    """The prediction in what `module` returned, kept from being written over by the next replay of a CUDA graph."""
+    prediction = output[0]
+    compiled = hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+    return prediction.clone() if compiled and isinstance(prediction, torch.Tensor) else prediction
 
 
 @contextmanager

@@ -12,6 +12,7 @@ def autoencoder(channels: int = 4, levels: int = 2):
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=channels,
+        shift_factor=0.1,
         norm_num_groups=4,
         sample_size=16,
     )
@@ -37,8 +38,9 @@ def xl_unet():
 
 
 def stable_diffusion():
+    scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
     return diffusers.StableDiffusionPipeline(
-        autoencoder(), None, None, unet(), diffusers.DDIMScheduler(steps_offset=1, clip_sample=False), None, None, requires_safety_checker=False
+        autoencoder(), None, None, unet(), scheduler, None, None, requires_safety_checker=False
     )
 
 
@@ -48,16 +50,16 @@ def stable_diffusion_xl():
     )
 
 
-def xl_inputs() -> dict:
+def pooled_inputs() -> dict:
     pooled = {"pooled_prompt_embeds": randn(2, 8, seed=2), "negative_pooled_prompt_embeds": randn(2, 8, seed=3)}
     return embeddings(3, 8) | pooled | {"height": 16, "width": 16}
 
 
-def sd3_transformer():
+def sd3_transformer(channels: int = 4):
     return diffusers.SD3Transformer2DModel(
         sample_size=8,
-        in_channels=4,
-        out_channels=4,
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=2,
@@ -88,7 +90,7 @@ def dit():
         norm_num_groups=4,
     )
     torch.nn.init.normal_(transformer.proj_out_2.weight, std=0.1)
-    return diffusers.DiTPipeline(transformer, autoencoder(), diffusers.DDIMScheduler())
+    return diffusers.DiTPipeline(transformer, autoencoder(), diffusers.DDIMScheduler(clip_sample=False))
 
 
 def pixart_transformer():
@@ -160,10 +162,6 @@ def flux():
     return diffusers.FluxPipeline(
         diffusers.FlowMatchEulerDiscreteScheduler(), autoencoder(), None, None, None, None, flux_transformer()
     )
-
-
-def flux_inputs() -> dict:
-    return xl_inputs()
 
 
 def qwen_autoencoder():
@@ -246,12 +244,12 @@ CAPTIONED = {"prompt": None, "negative_prompt": None, "use_resolution_binning": 
 
 IMAGES = [
     Tiny("StableDiffusion", stable_diffusion, lambda: embeddings(3, 8) | SMALL),
-    Tiny("StableDiffusionXL", stable_diffusion_xl, xl_inputs),
-    Tiny("StableDiffusion3", stable_diffusion_3, xl_inputs),
+    Tiny("StableDiffusionXL", stable_diffusion_xl, pooled_inputs),
+    Tiny("StableDiffusion3", stable_diffusion_3, pooled_inputs),
     Tiny("DiT", dit, lambda: {"class_labels": [0, 1]}, cond_first=True, output="pt"),
     Tiny("PixArt-Sigma", pixart_sigma, lambda: masked("attention_mask") | CAPTIONED | SMALL),
     Tiny("Sana", sana, lambda: masked("attention_mask") | CAPTIONED | {"height": 256, "width": 256}),
-    Tiny("Flux", flux, flux_inputs, **TRUE_CFG, cond_first=True),
+    Tiny("Flux", flux, pooled_inputs, **TRUE_CFG, cond_first=True),
     Tiny("QwenImage", qwen_image, lambda: masked("embeds_mask") | SMALL, **TRUE_CFG, cond_first=True),
     Tiny("Lumina2", lumina2, lambda: masked("attention_mask") | SMALL, cond_first=True),
     Tiny(

@@ -4,8 +4,8 @@ import diffusers
 import torch
 from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 
-from .base import Tiny, embeddings, randn
-from .image import TRUE_CFG, masked
+from .base import Tiny, embeddings
+from .image import TRUE_CFG, masked, pooled_inputs
 
 
 CLIP = {"height": 16, "width": 16, "num_frames": 5}
@@ -33,6 +33,8 @@ def wan_autoencoder():
         dim_mult=[1, 1],
         num_res_blocks=1,
         temperal_downsample=[True],
+        scale_factor_temporal=2,
+        scale_factor_spatial=2,
         latents_mean=[0.0] * 4,
         latents_std=[1.0] * 4,
     )
@@ -83,11 +85,6 @@ def hunyuan_video():
     )
 
 
-def hunyuan_inputs() -> dict:
-    pooled = {"pooled_prompt_embeds": randn(2, 8, seed=2), "negative_pooled_prompt_embeds": randn(2, 8, seed=3)}
-    return masked("attention_mask") | pooled | CLIP
-
-
 def cogvideox_transformer(in_channels: int = 4):
     return diffusers.CogVideoXTransformer3DModel(
         in_channels=in_channels,
@@ -101,6 +98,18 @@ def cogvideox_transformer(in_channels: int = 4):
         sample_width=2,
         sample_height=2,
         sample_frames=5,
+    )
+
+
+def cogvideox_autoencoder():
+    return diffusers.AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8),
+        down_block_types=("CogVideoXDownBlock3D",) * 2,
+        up_block_types=("CogVideoXUpBlock3D",) * 2,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=2,
     )
 
 
@@ -144,7 +153,13 @@ VIDEOS = [
     Tiny("Wan 2.1", wan, lambda: embeddings(3, 8) | CLIP, cond_first=True),
     Tiny("Wan 2.2", wan_two, lambda: embeddings(3, 8) | CLIP, cond_first=True),
     Tiny("LTX", ltx, lambda: masked("attention_mask") | CLIP | {"height": 64, "width": 64, "num_frames": 9}),
-    Tiny("HunyuanVideo", hunyuan_video, hunyuan_inputs, **TRUE_CFG, cond_first=True),
+    Tiny(
+        "HunyuanVideo",
+        hunyuan_video,
+        lambda: pooled_inputs() | masked("attention_mask") | CLIP,
+        **TRUE_CFG,
+        cond_first=True,
+    ),
     Tiny("CogVideoX", cogvideox, lambda: embeddings(3, 8) | CLIP),
     Tiny("CogVideoX DPM", cogvideox_dpm, lambda: embeddings(3, 8) | CLIP, family="CogVideoX"),
     Tiny("StableAudio", stable_audio, stable_audio_inputs),

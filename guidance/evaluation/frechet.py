@@ -1,0 +1,61 @@
+"""Frechet distance between two Gaussians (FID on Inception features; arXiv 1706.08500, equation 6)."""
+
+from typing import Protocol
+
+import numpy as np
+
+
+class Gaussian(Protocol):
+    """What the distance needs: `Moments` has it, and so have statistics read from a file."""
+
+    @property
+    def mean(self) -> np.ndarray: ...
+
+    @property
+    def covariance(self) -> np.ndarray: ...
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """`||mean_a - mean_b||^2 + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^(1/2))`, at least 0, in squared feature units.
+
+    The trace of the root is the nuclear norm of `F_a^T F_b` for any factors with `C = F F^T`. That is symmetric in a
+    and b, needs no matrix square root, has no imaginary part, and keeps the digits that eigenvalues of `C_a C_b` lose
+    (an eigenvalue known to 1e-16 has a root known to 1e-8 only). Singular covariances, as from fewer samples than
+    dimensions, are no special case.
+
+    Raises:
+        ValueError: the dimensions differ, or a mean or covariance is not finite.
+    """
+    mean_a, mean_b = np.atleast_1d(a.mean), np.atleast_1d(b.mean)
+    covariance_a, covariance_b = np.atleast_2d(a.covariance), np.atleast_2d(b.covariance)
+    if mean_a.shape != mean_b.shape or covariance_a.shape != covariance_b.shape:
+        raise ValueError(
+            f"the two sides have {len(mean_a)} and {len(mean_b)} dimensions; compare features of one extractor"
+        )
+    difference = mean_a - mean_b
+    root = np.linalg.svd(factor(covariance_a).T @ factor(covariance_b), compute_uv=False).sum()
+    distance = difference @ difference + np.trace(covariance_a) + np.trace(covariance_b) - 2 * root
+    return max(float(distance), 0.0)
+
+
+def factor(covariance: np.ndarray) -> np.ndarray:
+    """(D, rank) factor F with `F F^T = covariance`, which must be symmetric; what is zero to rounding is left out.
+
+    Raises:
+        ValueError: the covariance is not finite, or has a negative eigenvalue beyond rounding.
+    """
+    if not np.isfinite(covariance).all():
+        raise ValueError("the covariance is not finite")
+    floor = len(covariance) * np.finfo(np.float64).eps * np.trace(covariance)
+    try:
+        triangle = np.linalg.cholesky(covariance)  # many times as fast, and exact enough where no pivot is rounding
+        if np.diag(triangle).min() ** 2 > floor:
+            return triangle
+    except np.linalg.LinAlgError:
+        pass
+    values, vectors = np.linalg.eigh(covariance)
+    # Stored statistics may have been computed in float32, so allow its rounding.
+    if values[0] < -1e-4 * np.abs(values).max():
+        raise ValueError(f"not a covariance: it has the negative eigenvalue {values[0]:.3g}")
+    kept = values > floor
+    return vectors[:, kept] * np.sqrt(values[kept])

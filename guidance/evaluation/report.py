@@ -1,0 +1,198 @@
+"""Results as files: JSON with all that is needed to repeat them, markdown tables, curves, and sheets of samples.
+
+A report is `{"meta": {...}, "rows": [{...}, ...]}`. The fields of a row that have a fixed meaning: `method`, `weight`,
+`w_max`, `alpha`, `iterations`, `step_size`, `steps`, `nfe`, `samples`, `frechet`, `alignment`, `accuracy`,
+`precision`, `recall`, `auroc`, `time_ratio`. `X_interval` is the pair of ends of the interval of `X`.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from ..files import write_atomic, write_json
+
+
+#: Figures of which less is better; of all others more is.
+LOWER_IS_BETTER = frozenset({"frechet", "kid", "cmmd", "steps", "nfe", "time_ratio"})
+_AXES = {
+    "frechet": "Frechet distance",
+    "kid": "KID",
+    "cmmd": "CMMD",
+    "weight": "guidance weight",
+    "nfe": "network evaluations",
+    "time_ratio": "time, relative",
+}
+_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "torchvision",
+    "timm",
+    "torchmetrics",
+)
+
+
+def write_report(path: str | os.PathLike, meta: Mapping, rows: Sequence[Mapping]) -> Path:
+    """Write `{"meta": meta, "rows": rows}` to the JSON file `path`, atomically.
+
+    Raises:
+        ValueError: a number is NaN or infinite; leave a figure out, or give None, where there is none.
+    """
+    return write_json(path, {"meta": dict(meta), "rows": [dict(row) for row in rows]})
+
+
+def read_report(path: str | os.PathLike) -> tuple[dict, list[dict]]:
+    """(meta, rows) of a report. Raises ValueError if `path` is none."""
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        return report["meta"], report["rows"]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read a report from {path}: {error!r}") from None
+
+
+def describe_run(**facts) -> dict:
+    """Meta data of this run: the command line, the commit, versions, then `facts` (samples, seeds, reference, ...).
+
+    It holds no time and no host name, so the same run writes the same bytes.
+    """
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+    return {"command": command, "commit": _commit(), "versions": versions} | facts
+
+
+def _commit() -> str | None:
+    """The commit of the source, with "-dirty" if tracked files were changed; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    try:
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str, str], digits: int = 4) -> str:
+    """A markdown table with one line a row, ending in a newline; figures stand with their interval where there is one.
+
+    Args:
+        columns: the fields to show, in order; or field -> heading.
+        digits: significant digits of numbers that are not whole.
+    """
+    headings = columns if isinstance(columns, Mapping) else {name: name.replace("_", " ") for name in columns}
+
+    def text(value) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.{digits}g}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+    def cell(row: Mapping, name: str) -> str:
+        interval = row.get(f"{name}_interval")
+        ends = f" [{', '.join(text(end) for end in interval)}]" if interval else ""
+        return text(row.get(name)) + ends
+
+    lines = [list(headings.values()), ["---"] * len(headings)]
+    lines += [[cell(row, name) for name in headings] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def pareto_front(rows: Sequence[Mapping], x: str = "frechet", y: str = "alignment") -> list[Mapping]:
+    """The rows that no other row beats in one of the two figures without losing in the other, ordered by x."""
+
+    def cost(row: Mapping) -> tuple[float, float]:
+        return tuple(row[name] if name in LOWER_IS_BETTER else -row[name] for name in (x, y))
+
+    front: list[Mapping] = []
+    for row in sorted(_having(rows, x, y), key=cost):
+        if not front or cost(row)[1] < cost(front[-1])[1]:
+            front.append(row)
+    return front
+
+
+def pareto_plot(
+    path: str | os.PathLike,
+    rows: Sequence[Mapping],
+    x: str = "frechet",
+    y: str = "alignment",
+    group: str = "method",
+    label: str | None = "weight",
+    title: str | None = None,
+) -> Path:
+    """Draw figure `y` against figure `x`, a line for each `group` in the order of its rows, points marked by `label`.
+
+    The Pareto front over all groups is drawn behind them. Rows without one of the two figures are left out.
+
+    Raises:
+        ValueError: no row has both figures.
+    """
+    figure, axes = _draw(rows, x, y, group, title)
+    front = pareto_front(rows, x, y)
+    axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
+    if label is not None:
+        for row in _having(rows, x, y, label):
+            place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
+            axes.annotate(f"{row[label]:g}" if isinstance(row[label], float) else row[label], (row[x], row[y]), **place)
+    axes.legend(frameon=False)
+    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def curve_plot(
+    path: str | os.PathLike,
+    rows: Sequence[Mapping],
+    x: str = "weight",
+    y: str = "frechet",
+    group: str = "method",
+    title: str | None = None,
+) -> Path:
+    """Draw figure `y` over the setting `x`, a line for each `group`, with intervals where rows have them.
+
+    Raises:
+        ValueError: no row has both.
+    """
+    figure, axes = _draw(sorted(_having(rows, x, y), key=lambda row: row[x]), x, y, group, title)
+    axes.legend(frameon=False)
+    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def contact_sheet(path: str | os.PathLike, images: torch.Tensor, columns: int = 8, scale: int = 1) -> Path:
+    """Write pictures (B, 3, H, W) in [0, 1] as one PNG, `columns` a row, each pixel enlarged `scale` times."""
+    from torchvision.utils import save_image  # lazy: slow to import
+
+    images = images.detach().float().cpu().clamp(0, 1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    return write_atomic(path, lambda temporary: save_image(images, temporary, nrow=columns))
+
+
+def _having(rows: Iterable[Mapping], *names: str) -> list[Mapping]:
+    return [row for row in rows if all(row.get(name) is not None for name in names)]
+
+
+def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None):
+    from matplotlib.figure import Figure  # lazy, and without pyplot's global state
+
+    rows = _having(rows, x, y)
+    if not rows:
+        raise ValueError(f"nothing to draw: no row has both {x} and {y}")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(row.get(group) for row in rows):
+        part = [row for row in rows if row.get(group) == name]
+        (line,) = axes.plot([row[x] for row in part], [row[y] for row in part], marker="o", label=name, markersize=4)
+        for row in _having(part, f"{y}_interval"):
+            axes.vlines(row[x], *row[f"{y}_interval"], color=line.get_color(), alpha=0.5)
+    axes.set(xlabel=_AXES.get(x, x.replace("_", " ")), ylabel=_AXES.get(y, y.replace("_", " ")), title=title)
+    axes.grid(alpha=0.3)
+    return figure, axes

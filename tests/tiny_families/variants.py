@@ -1,0 +1,179 @@
+"""Image-to-image, inpainting, ControlNet and other variants, made from the components of their family."""
+
+import diffusers
+import torch
+
+from . import image, video
+from .base import Tiny, embeddings
+
+
+PICTURES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+MASK = torch.cat([torch.zeros(2, 1, 16, 8), torch.ones(2, 1, 16, 8)], -1)
+CLIPS = torch.rand(2, 5, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+START = {"image": PICTURES, "strength": 0.7}
+ONE_CLIP = {"image": PICTURES[:1], **embeddings(3, 8, batch=1)}
+PAINT = START | {"mask_image": MASK}
+
+
+def like(family: Tiny, suffix: str, pipeline: type, inputs: dict, drop: tuple = (), **components) -> Tiny:
+    """A variant of `family`: the same components but for `components`, the same arguments and `inputs`."""
+
+    def build():
+        parts = family.build().components
+        made = {name: component() for name, component in components.items()}
+        return pipeline(**{name: part for name, part in parts.items() if name not in drop} | made)
+
+    return Tiny(
+        f"{family.name} {suffix}",
+        build,
+        lambda: {name: value for name, value in family.inputs().items() if name not in drop} | inputs,
+        family.name,
+        family.scale,
+        family.plain,
+        family.weight,
+        family.cond_first,
+        family.exact,
+    )
+
+
+def sd_controlnet(**kwargs):
+    net = diffusers.ControlNetModel(
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        conditioning_embedding_out_channels=(4, 8),
+        **kwargs,
+    )
+    return _randomised(net, "controlnet_down_blocks", "controlnet_mid_block")
+
+
+def xl_controlnet():
+    return sd_controlnet(
+        addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=32
+    )
+
+
+def sd3_controlnet():
+    net = diffusers.SD3ControlNetModel(
+        sample_size=8,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=8,
+        caption_projection_dim=16,
+        pooled_projection_dim=8,
+        pos_embed_max_size=8,
+        extra_conditioning_channels=0,
+    )
+    return _randomised(net, "controlnet_blocks")
+
+
+def flux_controlnet():
+    net = diffusers.FluxControlNetModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=8,
+        pooled_projection_dim=8,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return _randomised(net, "controlnet_blocks", "controlnet_single_blocks")
+
+
+def _randomised(net: torch.nn.Module, *names: str) -> torch.nn.Module:
+    """ControlNets begin with zeros; random ones show that their residuals are kept."""
+    for name in names:
+        for parameter in getattr(net, name).parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return net
+
+
+FAMILY = {tiny.name: tiny for tiny in (*image.IMAGES, *video.VIDEOS)}
+SD, SDXL, SD3 = FAMILY["StableDiffusion"], FAMILY["StableDiffusionXL"], FAMILY["StableDiffusion3"]
+FLUX, QWEN, Z_IMAGE = FAMILY["Flux"], FAMILY["QwenImage"], FAMILY["Z-Image"]
+WAN, COG = FAMILY["Wan 2.1"], FAMILY["CogVideoX"]
+
+VARIANTS = [
+    like(SD, "img2img", diffusers.StableDiffusionImg2ImgPipeline, START, ("height", "width")),
+    like(SD, "inpaint", diffusers.StableDiffusionInpaintPipeline, PAINT, unet=lambda: image.unet(9)),
+    like(
+        SD,
+        "upscale",
+        diffusers.StableDiffusionUpscalePipeline,
+        {"image": PICTURES, "noise_level": 5},
+        ("height", "width", "image_encoder"),
+        unet=lambda: image.unet(7, num_class_embeds=10),
+        low_res_scheduler=diffusers.DDPMScheduler,
+    ),
+    like(SD, "ControlNet", diffusers.StableDiffusionControlNetPipeline, {"image": PICTURES}, controlnet=sd_controlnet),
+    like(SDXL, "img2img", diffusers.StableDiffusionXLImg2ImgPipeline, START, ("height", "width")),
+    like(SDXL, "inpaint", diffusers.StableDiffusionXLInpaintPipeline, PAINT),
+    like(
+        SDXL, "ControlNet", diffusers.StableDiffusionXLControlNetPipeline, {"image": PICTURES}, controlnet=xl_controlnet
+    ),
+    like(SD3, "img2img", diffusers.StableDiffusion3Img2ImgPipeline, START),
+    like(
+        SD3,
+        "inpaint",
+        diffusers.StableDiffusion3InpaintPipeline,
+        PAINT,
+        transformer=lambda: image.sd3_transformer(16),
+        vae=lambda: image.autoencoder(16),
+    ),
+    like(
+        SD3,
+        "ControlNet",
+        diffusers.StableDiffusion3ControlNetPipeline,
+        {"control_image": PICTURES},
+        controlnet=sd3_controlnet,
+    ),
+    Tiny("PixArt-Alpha", image.pixart_alpha, FAMILY["PixArt-Sigma"].inputs, "PixArt-Sigma"),
+    like(FLUX, "img2img", diffusers.FluxImg2ImgPipeline, START),
+    like(FLUX, "inpaint", diffusers.FluxInpaintPipeline, PAINT),
+    like(FLUX, "ControlNet", diffusers.FluxControlNetPipeline, {"control_image": PICTURES}, controlnet=flux_controlnet),
+    like(FLUX, "Kontext", diffusers.FluxKontextPipeline, {"image": PICTURES, "max_area": 256, "_auto_resize": False}),
+    like(QWEN, "img2img", diffusers.QwenImageImg2ImgPipeline, START),
+    like(QWEN, "inpaint", diffusers.QwenImageInpaintPipeline, PAINT),
+    like(Z_IMAGE, "img2img", diffusers.ZImageImg2ImgPipeline, START),
+    like(Z_IMAGE, "inpaint", diffusers.ZImageInpaintPipeline, PAINT),
+    like(
+        WAN,
+        "image to video",
+        diffusers.WanImageToVideoPipeline,
+        ONE_CLIP,
+        transformer=lambda: video.wan_transformer(10),
+        image_encoder=lambda: None,
+        image_processor=lambda: None,
+    ),
+    like(WAN, "expanded timesteps", diffusers.WanPipeline, {}, expand_timesteps=lambda: True),
+    like(
+        WAN,
+        "image to video, expanded timesteps",
+        diffusers.WanImageToVideoPipeline,
+        ONE_CLIP,
+        image_encoder=lambda: None,
+        image_processor=lambda: None,
+        expand_timesteps=lambda: True,
+    ),
+    like(
+        COG,
+        "image to video",
+        diffusers.CogVideoXImageToVideoPipeline,
+        ONE_CLIP,
+        vae=video.cogvideox_autoencoder,
+        transformer=lambda: video.cogvideox_transformer(8),
+    ),
+    like(
+        WAN,
+        "video to video",
+        diffusers.WanVideoToVideoPipeline,
+        {"video": CLIPS, "strength": 0.7},
+        ("num_frames", "transformer_2", "boundary_ratio", "expand_timesteps"),
+    ),
+]
