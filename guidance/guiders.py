@@ -11,6 +11,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.guiders import BaseGuidance, MagnitudeAwareGuidance
 from diffusers.guiders.guider_utils import GuiderOutput
+from diffusers.utils.torch_utils import unwrap_module
 
 from .callback import Callback, Proceed, as_list, chain
 from .configuration import from_config, to_config
@@ -59,7 +60,7 @@ class GuiderCallback(Callback):
                 f"{type(self.guider).__name__} wants a {prediction!r} pass, which only its own pipeline can make; "
                 "set its scale so that the pass is not used"
             )
-        network = step.denoiser.module
+        network = unwrap_module(step.denoiser.module)  # of `torch.compile`
         before = _hooks(network)
         try:
             self._prepare(network, number)

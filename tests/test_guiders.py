@@ -42,6 +42,7 @@ from guidance import (
     to_config,
 )
 from tests.modular import BLOCKS, TINY, draw, draw_modular, modular
+from tests.nosync import NoSynchronisation
 
 
 COMBINERS = {
@@ -186,6 +187,20 @@ def test_network_is_restored_after_an_error(pipes):
     assert torch.equal(tiny.draw(pipe), before)
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+def test_compiled_network_is_changed_too(pipes, in_place):
+    tiny, compiled = TINY["DiT"], TINY["DiT"].pipe()
+    torch._dynamo.reset()
+    if in_place:
+        compiled.transformer.compile(backend="eager")
+    else:
+        compiled.transformer = torch.compile(compiled.transformer, backend="eager")
+    with attach(pipes["DiT"], GuiderCallback(CHANGERS["skip layer"]())):
+        expected = tiny.draw(pipes["DiT"])
+    with attach(compiled, GuiderCallback(CHANGERS["skip layer"]())):
+        torch.testing.assert_close(tiny.draw(compiled), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_smoothed_energy_guidance_acts(pipes):
     # In diffusers it never does, since it does not count its passes; so its formula is the reference.
     tiny, pipe = TINY["Wan 2.1"], pipes["Wan 2.1"]
@@ -210,6 +225,19 @@ def test_state_is_new_in_each_run(pipes):
     tiny, pipe = TINY["StableDiffusion3"], pipes["StableDiffusion3"]
     with attach(pipe, GuiderCallback(COMBINERS["APG"]())):
         assert torch.equal(tiny.draw(pipe), tiny.draw(pipe))
+
+
+@pytest.mark.parametrize("name", GUIDERS)
+def test_nothing_waits_for_the_device(pipes, name):
+    family = "DiT" if name in CHANGERS else "StableDiffusion3"
+    tiny, pipe = TINY[family], pipes[family]
+
+    def watched(step, proceed):
+        with NoSynchronisation():
+            return proceed(step)
+
+    with attach(pipe, [GuiderCallback(GUIDERS[name]()), watched]):
+        tiny.draw(pipe)
 
 
 @pytest.mark.parametrize("name", GUIDERS)

@@ -71,5 +71,6 @@ DERIVED = [
     Case(pipelines.GuidedDiTPipeline, "dit.py", diffusers.DiTPipeline, _TINY["DiT"]),
     Case(pipelines.GuidedQwenImagePipeline, "qwen_image.py", diffusers.QwenImagePipeline, _TINY["QwenImage"]),
     Case(pipelines.GuidedWanPipeline, "wan.py", diffusers.WanPipeline, _TINY["Wan 2.1"]),
+    Case(pipelines.GuidedWanPipeline, "wan.py", diffusers.WanPipeline, _TINY["Wan 2.2"]),
 ]
 CASES = [*DERIVED, DIGITS]

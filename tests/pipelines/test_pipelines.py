@@ -16,7 +16,7 @@ RATIO_AWARE = RAAG(w_max=6.0, alpha=3.0)
 
 
 def named(cases):
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.kind.__name__)
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.tiny.name)
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +24,9 @@ def pipe_of():
     made = {}
 
     def pipe(case):
-        if case.kind not in made:
-            made[case.kind] = case.pipe()
-        return made[case.kind]
+        if case.tiny.name not in made:
+            made[case.tiny.name] = case.pipe()
+        return made[case.tiny.name]
 
     return pipe
 
