@@ -73,12 +73,17 @@ FAILS = {
     ("StableDiffusion3", "skip layer"),
     ("StableDiffusion3", "perturbed attention"),
     ("StableDiffusion3", "auto"),
+    ("StableDiffusionXL", "skip layer"),
+    ("StableDiffusionXL", "perturbed attention"),
+    ("StableDiffusionXL", "auto"),
     ("QwenImage", "Zero*"),
     ("QwenImage", "frequency decoupled"),
     ("QwenImage", "skip layer"),
     ("QwenImage", "auto"),
     ("Wan 2.1", "frequency decoupled"),
     ("Wan 2.1", "perturbed attention"),
+    ("Wan 2.2", "frequency decoupled"),
+    ("Wan 2.2", "perturbed attention"),
 }
 
 
@@ -145,7 +150,7 @@ def test_guider_equals_itself_called_directly(pipes, name):
     ("family", "name"),
     [
         pair
-        for pair in itertools.product(("StableDiffusion3", "QwenImage", "Wan 2.1"), GUIDERS)
+        for pair in itertools.product(BLOCKS, GUIDERS)
         if pair not in FAILS and pair[1] not in ("magnitude aware", "smoothed energy")  # which have their own tests
     ],
 )
@@ -154,8 +159,8 @@ def test_guider_equals_itself_in_modular_pipeline(pipes, family, name):
     with attach(pipe, GuiderCallback(GUIDERS[name]())):
         attached = draw(tiny, pipe)
     expected = draw_modular(tiny, modular(family, pipe, GUIDERS[name]()))
-    # Stable Diffusion 3 makes one call of both halves where the modular pipeline makes two.
-    assert close(attached, expected, 3e-6 if family == "StableDiffusion3" else 0.0)
+    # Stable Diffusion makes one call of both halves where the modular pipeline makes two.
+    assert close(attached, expected, 3e-6 if family.startswith("Stable") else 0.0)
     assert not close(attached, draw(tiny, pipe), 1e-4)
 
 

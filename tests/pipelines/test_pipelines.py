@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+import sys
 
 import accelerate
 import pytest
@@ -127,6 +128,7 @@ def test_file_alone_is_a_custom_pipeline(case, tmp_path, monkeypatch):
     file = shutil.copy(FOLDER / case.file, tmp_path)
     pipe = case.pipe(guidance=RATIO_AWARE)
     pipe.save_pretrained(tmp_path / "saved")
+    monkeypatch.setitem(sys.modules, "pipelines", None)  # only `guidance` is there
     code = {"custom_pipeline": str(file), "trust_remote_code": True}
     loaded = load(DiffusionPipeline, tmp_path / "saved", pipe, **code)
     assert type(loaded).__name__ == case.kind.__name__
