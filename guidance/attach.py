@@ -12,7 +12,7 @@ import torch
 
 from .callback import as_list, chain
 from .combine import classifier_free_guidance
-from .families import Evaluation, Family, find_family
+from .families import Evaluation, Family, PostProcessing, find_family
 from .noise import Level, grid_index, level_at_index, level_at_timestep, network_input
 from .recorder import Recorder
 from .replacement import Replacement
@@ -145,10 +145,11 @@ class Attachment:
         if self._doubled:
             sample, output = sample.chunk(2)[0], output.chunk(2)[0]
         self._sample, self._output = sample, output
-        cond, uncond = self._recorder.halves([call.output for call in self._recorder.calls], output, self._guided)
-        evaluation = self._evaluation(cond, uncond, output)
-        post_processing = evaluation and self._active_post_processing(evaluation)
-        weight = evaluation and self._weight(evaluation)
+        calls, weight, post_processing = self._recorder.calls, None, None
+        cond, uncond = self._recorder.halves([call.output for call in calls], output, self._guided)
+        if self._guided:
+            evaluation = Evaluation(self.pipe, calls[0].module, cond, uncond, output, self._recorder.aside)
+            weight, post_processing = self._weight(evaluation), self._active_post_processing(evaluation)
         steps = len(self.scheduler.timesteps)
         total = getattr(self.pipe, "_num_timesteps", None) or steps
         step = Step(
@@ -188,18 +189,13 @@ class Attachment:
             return len(calls) == 2
         return len(calls[0].arguments[family.sample]) == 2 * batch
 
-    def _evaluation(self, cond: torch.Tensor, uncond: torch.Tensor | None, output: torch.Tensor) -> Evaluation | None:
-        if uncond is None:
-            return None
-        return Evaluation(self.pipe, self._recorder.calls[0].module, cond, uncond, output, self._recorder.aside)
-
-    def _active_post_processing(self, evaluation: Evaluation):
+    def _active_post_processing(self, evaluation: Evaluation) -> PostProcessing | None:
         post_processing = self.family.post_processing
         return post_processing if post_processing and post_processing.active(evaluation) else None
 
     def _weight(self, evaluation: Evaluation) -> float | torch.Tensor | None:
         weight = self.family.weight
-        return getattr(self.pipe, weight, None) if isinstance(weight, str) else weight and weight(evaluation)
+        return weight(evaluation) if callable(weight) else weight and getattr(self.pipe, weight, None)
 
     @property
     def _doubled(self) -> bool:

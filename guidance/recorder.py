@@ -76,7 +76,7 @@ class Recorder:
             record(module, args, kwargs, output)
             return output
 
-        # `module.compile()` compiles hooks along with the network, once: a hook set later would never run.
+        # `module.compile()` compiles hooks along with the network: a hook would have it compiled anew.
         return Replacement(module, "_compiled_call_impl", call).undo
 
     def _record(self, call: Call) -> None:
@@ -113,6 +113,8 @@ class Recorder:
         keep = time.is_floating_point() or not timestep.is_floating_point()
         timestep = family.time(timestep.to(time.device, time.dtype if keep else timestep.dtype), self.pipe)
         timestep, sample = timestep.expand(time.shape), _placed(sample, given)
+        if time.is_contiguous():
+            timestep = timestep.contiguous()  # other strides would have a compiled network compiled anew
         if time.ndim == 2:  # a time for each token: clean tokens, at time 0, were pasted into the sample and stay
             timestep = torch.where(time == 0, time, timestep)
             sample = torch.where(given == _placed(current, given), sample, given)

@@ -165,16 +165,37 @@ def test_the_last_step_ends_at_the_denoised_estimate(tiny):
 
 @EACH_FAMILY
 def test_nothing_waits_for_the_device(tiny):
-    if find_family(pipe_of(tiny)).guided is not None:
-        pytest.skip("reads the labels once a run")
+    """But in the first step, where a scheduler looks for its place on the grid, and DiT's labels are read."""
 
-    def watched(step, proceed):
-        with NoSynchronisation():
-            prediction = RAAG().guide(step, proceed)
-            cond, _ = step.denoise(step.sample, step.timestep)
-            return prediction + 0 * cond
+    def again(step, proceed):
+        step.denoise(step.sample, step.timestep)
+        return proceed(step)
 
-    attached(tiny, watched)
+    pipe, watched = pipe_of(tiny), []
+    with attach(pipe, [RAAG(), again]) as attachment:
+        guide = attachment._guide
+
+        def watch(*args):
+            if attachment._index == 0:
+                return guide(*args)
+            watched.append(attachment._index)
+            with NoSynchronisation():
+                return guide(*args)
+
+        attachment._guide = watch
+        tiny.draw(pipe)
+    assert watched == [1, 2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@EACH_FAMILY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attached_cfg_equals_the_pipeline_on_cuda(tiny, dtype):
+    pipe = tiny.pipe(dtype).to("cuda")
+    plain = tiny.draw(pipe)
+    result = attached(tiny, CFG(weight=tiny.weight), pipe)
+    assert torch.equal(result, plain) if tiny.exact else relative_error(result, plain) < 1e-2
 
 
 # What the pipeline does after its combination.

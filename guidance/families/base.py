@@ -1,7 +1,7 @@
 """The vocabulary in which a family of pipelines is described, and the registry of those descriptions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -88,7 +88,8 @@ class Family:
         aside: names of denoiser arguments that mark a call as not belonging to classifier-free guidance.
         guided: whether a call holds both halves, where the batch sizes do not tell; asked once a run.
         post_processing: what the pipeline does to its combination, or None.
-        second_denoiser: the attribute of a second network, which takes over at some noise level.
+        second_denoiser: the attribute of a second network, which takes over at some noise level. Evaluated again, at
+            whatever time, is the one that ran in the step.
     """
 
     pipelines: tuple[str, ...]
@@ -104,7 +105,7 @@ class Family:
     prediction_type: str | None = None
     weight: str | Weight | None = None
     doubled: bool = False
-    aside: tuple[str, ...] = field(default=())
+    aside: tuple[str, ...] = ()
     guided: Callable[[Call], bool] | None = None
     post_processing: PostProcessing | None = None
     second_denoiser: str | None = None
@@ -122,6 +123,11 @@ def register_family(family: Family) -> None:
     _FAMILIES.insert(0, family)
 
 
+def known_pipelines() -> list[str]:
+    """Class names of all pipelines that have a family, sorted."""
+    return sorted({name for family in _FAMILIES for name in family.pipelines})
+
+
 def find_family(pipe) -> Family:
     """The family of `pipe`, by the names of its class and its base classes, the nearest first.
 
@@ -132,10 +138,10 @@ def find_family(pipe) -> Family:
         for family in _FAMILIES:
             if cls.__name__ in family.pipelines:
                 return family
-    known = sorted({name for family in _FAMILIES for name in family.pipelines})
+    known = ", ".join(known_pipelines())
     raise ValueError(
         f"no adapter for {type(pipe).__name__}; describe how it calls its network: "
         f"guidance.register_family(guidance.Family(pipelines=({type(pipe).__name__!r},), denoiser='transformer', "
         "sample='hidden_states', timestep='timestep', enable='guidance_scale above 1')), with calls=2 if the two "
-        f"halves are two calls; guidance.Family documents the rest. There are adapters for {', '.join(known)}."
+        f"halves are two calls; guidance.Family documents the rest. There are adapters for {known}."
     )

@@ -21,6 +21,7 @@ class Tiny:
         cond_first: whether the network is given the conditional half first.
         exact: whether attached plain guidance equals the pipeline's to the last bit.
         output: the pipeline's `output_type`.
+        notes: what a reader of the results should know.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Tiny:
     cond_first: bool = False
     exact: bool = True
     output: str = "latent"
+    notes: str = ""
 
     def pipe(self, dtype: torch.dtype = torch.float32):
         torch.manual_seed(0)
@@ -47,7 +49,7 @@ class Tiny:
         """Final latents (DiT has no latent output: pictures). The inputs are in `dtype`, that of the network."""
         dtype = dtype or next(parameter.dtype for parameter in _network(pipe).parameters())
         torch.manual_seed(0)
-        arguments = {name: _cast(value, dtype) for name, value in self.inputs().items()}
+        arguments = {name: _cast(value, pipe._execution_device, dtype) for name, value in self.inputs().items()}
         arguments |= self.scale if guided else self.plain
         arguments |= {"num_inference_steps": steps, "generator": torch.Generator().manual_seed(1)}
         arguments |= {"output_type": self.output, "return_dict": False}
@@ -66,10 +68,12 @@ def _network(pipe) -> torch.nn.Module:
     return getattr(pipe, "unet", None) or pipe.transformer
 
 
-def _cast(value, dtype: torch.dtype):
+def _cast(value, device: torch.device, dtype: torch.dtype):
     if isinstance(value, list):
-        return [_cast(entry, dtype) for entry in value]
-    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        return [_cast(entry, device, dtype) for entry in value]
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(device, dtype if value.is_floating_point() else value.dtype)
 
 
 def relative_error(result: torch.Tensor, expected: torch.Tensor) -> float:

@@ -260,5 +260,6 @@ IMAGES = [
         weight=6.0,
         cond_first=True,
         exact=False,
+        notes="writes cond + s (cond - uncond), which rounds differently; w = 1 + s",
     ),
 ]

@@ -33,6 +33,7 @@ def like(family: Tiny, suffix: str, pipeline: type, inputs: dict, drop: tuple = 
         family.weight,
         family.cond_first,
         family.exact,
+        notes=family.notes,
     )
 
 
@@ -86,6 +87,35 @@ def flux_controlnet():
     return _randomised(net, "controlnet_blocks", "controlnet_single_blocks")
 
 
+def qwen_controlnet():
+    net = diffusers.QwenImageControlNetModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=8,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return _randomised(net, "controlnet_blocks")
+
+
+def vace_transformer():
+    return diffusers.WanVACETransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        text_dim=8,
+        freq_dim=16,
+        ffn_dim=16,
+        rope_max_seq_len=32,
+        vace_layers=[0],
+        vace_in_channels=12,
+    )
+
+
 def _randomised(net: torch.nn.Module, *names: str) -> torch.nn.Module:
     """ControlNets begin with zeros; random ones show that their residuals are kept."""
     for name in names:
@@ -97,7 +127,7 @@ def _randomised(net: torch.nn.Module, *names: str) -> torch.nn.Module:
 FAMILY = {tiny.name: tiny for tiny in (*image.IMAGES, *video.VIDEOS)}
 SD, SDXL, SD3 = FAMILY["StableDiffusion"], FAMILY["StableDiffusionXL"], FAMILY["StableDiffusion3"]
 FLUX, QWEN, Z_IMAGE = FAMILY["Flux"], FAMILY["QwenImage"], FAMILY["Z-Image"]
-WAN, COG = FAMILY["Wan 2.1"], FAMILY["CogVideoX"]
+WAN, COG, HUNYUAN = FAMILY["Wan 2.1"], FAMILY["CogVideoX"], FAMILY["HunyuanVideo"]
 
 VARIANTS = [
     like(SD, "img2img", diffusers.StableDiffusionImg2ImgPipeline, START, ("height", "width")),
@@ -112,10 +142,38 @@ VARIANTS = [
         low_res_scheduler=diffusers.DDPMScheduler,
     ),
     like(SD, "ControlNet", diffusers.StableDiffusionControlNetPipeline, {"image": PICTURES}, controlnet=sd_controlnet),
+    like(
+        SD,
+        "ControlNet img2img",
+        diffusers.StableDiffusionControlNetImg2ImgPipeline,
+        START | {"control_image": PICTURES},
+        controlnet=sd_controlnet,
+    ),
+    like(
+        SD,
+        "ControlNet inpaint",
+        diffusers.StableDiffusionControlNetInpaintPipeline,
+        PAINT | {"control_image": PICTURES},
+        controlnet=sd_controlnet,
+    ),
     like(SDXL, "img2img", diffusers.StableDiffusionXLImg2ImgPipeline, START, ("height", "width")),
     like(SDXL, "inpaint", diffusers.StableDiffusionXLInpaintPipeline, PAINT),
     like(
         SDXL, "ControlNet", diffusers.StableDiffusionXLControlNetPipeline, {"image": PICTURES}, controlnet=xl_controlnet
+    ),
+    like(
+        SDXL,
+        "ControlNet img2img",
+        diffusers.StableDiffusionXLControlNetImg2ImgPipeline,
+        START | {"control_image": PICTURES},
+        controlnet=xl_controlnet,
+    ),
+    like(
+        SDXL,
+        "ControlNet inpaint",
+        diffusers.StableDiffusionXLControlNetInpaintPipeline,
+        PAINT | {"control_image": PICTURES},
+        controlnet=xl_controlnet,
     ),
     like(SD3, "img2img", diffusers.StableDiffusion3Img2ImgPipeline, START),
     like(
@@ -138,8 +196,21 @@ VARIANTS = [
     like(FLUX, "inpaint", diffusers.FluxInpaintPipeline, PAINT),
     like(FLUX, "ControlNet", diffusers.FluxControlNetPipeline, {"control_image": PICTURES}, controlnet=flux_controlnet),
     like(FLUX, "Kontext", diffusers.FluxKontextPipeline, {"image": PICTURES, "max_area": 256, "_auto_resize": False}),
+    like(
+        FLUX,
+        "Kontext inpaint",
+        diffusers.FluxKontextInpaintPipeline,
+        PAINT | {"max_area": 256, "_auto_resize": False},
+    ),
     like(QWEN, "img2img", diffusers.QwenImageImg2ImgPipeline, START),
     like(QWEN, "inpaint", diffusers.QwenImageInpaintPipeline, PAINT),
+    like(
+        QWEN,
+        "ControlNet",
+        diffusers.QwenImageControlNetPipeline,
+        {"control_image": PICTURES},
+        controlnet=qwen_controlnet,
+    ),
     like(Z_IMAGE, "img2img", diffusers.ZImageImg2ImgPipeline, START),
     like(Z_IMAGE, "inpaint", diffusers.ZImageInpaintPipeline, PAINT),
     like(
@@ -175,5 +246,31 @@ VARIANTS = [
         diffusers.WanVideoToVideoPipeline,
         {"video": CLIPS, "strength": 0.7},
         ("num_frames", "transformer_2", "boundary_ratio", "expand_timesteps"),
+    ),
+    like(
+        WAN,
+        "VACE",
+        diffusers.WanVACEPipeline,
+        embeddings(3, 8, batch=1),
+        ("expand_timesteps",),
+        transformer=vace_transformer,
+    ),
+    like(
+        COG,
+        "video to video",
+        diffusers.CogVideoXVideoToVideoPipeline,
+        {"video": CLIPS, "strength": 0.7},
+        ("num_frames",),
+        vae=video.cogvideox_autoencoder,
+    ),
+    like(
+        HUNYUAN,
+        "image to video",
+        diffusers.HunyuanVideoImageToVideoPipeline,
+        {name: value[:1] for name, value in HUNYUAN.inputs().items() if isinstance(value, torch.Tensor)}
+        | {"image": PICTURES[:1]},
+        vae=video.hunyuan_autoencoder,
+        transformer=lambda: video.hunyuan_transformer(9, image_condition_type="latent_concat"),
+        image_processor=lambda: None,
     ),
 ]

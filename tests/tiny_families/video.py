@@ -1,8 +1,6 @@
-"""Tiny video and audio pipelines, one a family."""
+"""Tiny video pipelines, one a family."""
 
 import diffusers
-import torch
-from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 
 from .base import Tiny, embeddings
 from .image import TRUE_CFG, masked, pooled_inputs
@@ -67,9 +65,9 @@ def ltx():
     return diffusers.LTXPipeline(diffusers.FlowMatchEulerDiscreteScheduler(), None, None, None, transformer)
 
 
-def hunyuan_video():
-    transformer = diffusers.HunyuanVideoTransformer3DModel(
-        in_channels=4,
+def hunyuan_transformer(in_channels: int = 4, **kwargs):
+    return diffusers.HunyuanVideoTransformer3DModel(
+        in_channels=in_channels,
         out_channels=4,
         num_layers=1,
         num_single_layers=1,
@@ -79,10 +77,26 @@ def hunyuan_video():
         text_embed_dim=8,
         pooled_projection_dim=8,
         rope_axes_dim=(2, 2, 4),
+        **kwargs,
     )
-    return diffusers.HunyuanVideoPipeline(
-        None, None, transformer, None, diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0), None, None
+
+
+def hunyuan_autoencoder():
+    return diffusers.AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
     )
+
+
+def hunyuan_video():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0)
+    return diffusers.HunyuanVideoPipeline(None, None, hunyuan_transformer(), None, scheduler, None, None)
+
+
+def hunyuan_inputs() -> dict:
+    return pooled_inputs() | masked("attention_mask") | CLIP
 
 
 def cogvideox_transformer(in_channels: int = 4):
@@ -122,36 +136,15 @@ def cogvideox_dpm():
     return cogvideox(diffusers.CogVideoXDPMScheduler(prediction_type="v_prediction"))
 
 
-def stable_audio():
-    transformer = diffusers.StableAudioDiTModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        num_key_value_attention_heads=2,
-        cross_attention_dim=16,
-        cross_attention_input_dim=8,
-        time_proj_dim=8,
-        global_states_input_dim=16,
-    )
-    vae = diffusers.AutoencoderOobleck(
-        encoder_hidden_size=4, downsampling_ratios=[1, 2], decoder_channels=4, decoder_input_channels=4
-    )
-    projection = StableAudioProjectionModel(text_encoder_dim=8, conditioning_dim=8, min_value=0, max_value=32)
-    scheduler = diffusers.CosineDPMSolverMultistepScheduler(sigma_schedule="exponential")
-    return diffusers.StableAudioPipeline(vae, None, projection, None, transformer, scheduler)
-
-
-def stable_audio_inputs() -> dict:
-    mask = {name: torch.ones(2, 3, dtype=torch.long) for name in ("attention_mask", "negative_attention_mask")}
-    return embeddings(3, 8) | mask
-
-
 VIDEOS = [
     Tiny("Wan 2.1", wan, lambda: embeddings(3, 8) | CLIP, cond_first=True),
-    Tiny("Wan 2.2", wan_two, lambda: embeddings(3, 8) | CLIP, cond_first=True),
+    Tiny(
+        "Wan 2.2",
+        wan_two,
+        lambda: embeddings(3, 8) | CLIP,
+        cond_first=True,
+        notes="evaluated again, at whatever time, is the network of the step",
+    ),
     Tiny("LTX", ltx, lambda: masked("attention_mask") | CLIP | {"height": 64, "width": 64, "num_frames": 9}),
     Tiny(
         "HunyuanVideo",
@@ -162,5 +155,4 @@ VIDEOS = [
     ),
     Tiny("CogVideoX", cogvideox, lambda: embeddings(3, 8) | CLIP),
     Tiny("CogVideoX DPM", cogvideox_dpm, lambda: embeddings(3, 8) | CLIP, family="CogVideoX"),
-    Tiny("StableAudio", stable_audio, stable_audio_inputs),
 ]
