@@ -60,6 +60,8 @@ class GuiderCallback(Callback):
                 f"{type(self.guider).__name__} wants a {prediction!r} pass, which only its own pipeline can make; "
                 "set its scale so that the pass is not used"
             )
+        if type(self.guider).prepare_models is BaseGuidance.prepare_models:  # which changes nothing
+            return getattr(step, prediction)
         network = unwrap_module(step.denoiser.module)  # of `torch.compile`
         before = _hooks(network)
         try:

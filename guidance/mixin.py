@@ -32,8 +32,9 @@ class GuidanceMixin:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls.__init__ = _accepting_guidance(cls.__init__, _construct)
-        cls.__call__ = _accepting_guidance(cls.__call__, _call)
+        if GuidanceMixin in cls.__bases__:  # a class derived from such a class has it already
+            cls.__init__ = _accepting_guidance(cls.__init__, _construct)
+            cls.__call__ = _accepting_guidance(cls.__call__, _call)
 
     @property
     def guidance(self) -> list | None:
@@ -55,7 +56,7 @@ class GuidanceMixin:
         """A pipeline of this class that shares the components, and so the weights, of `pipeline`.
 
         Args:
-            pipeline: any pipeline with the same components; its guidance is taken over if it has any.
+            pipeline: any pipeline with the same components; its guidance, or that of its folder, is taken over.
             dtype, torch_dtype: to convert to. Unlike in diffusers, where the default turns the shared weights to
                 float32, each component keeps its own.
             kwargs: `guidance`, components and options to replace.
@@ -108,15 +109,13 @@ def _call(original, self, guidance, *args, **kwargs):
 
 def _accepting_guidance(original, replacement):
     """`original` with a keyword `guidance`, handed to `replacement(original, self, guidance, ...)`."""
-    signature = inspect.signature(original)
-    if "guidance" in signature.parameters:  # of a class derived from one that has it
-        return original
 
     @functools.wraps(original)
     def accepting(self, *args, guidance=None, **kwargs):
         return replacement(original, self, guidance, *args, **kwargs)
 
     # diffusers reads signatures: to tell components from options, and to see what a call accepts.
+    signature = inspect.signature(original)
     extra = inspect.Parameter("guidance", inspect.Parameter.KEYWORD_ONLY, default=None)
     parameters = list(signature.parameters.values())
     end = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)

@@ -17,6 +17,11 @@ class Derived(Guided):
         return super().__call__(*args, guidance=guidance or CFG(2.0), **kwargs)
 
 
+class Renamed(Guided):
+    def __call__(self, text, **kwargs):
+        return super().__call__(prompt=text, **kwargs)
+
+
 ABSENT = {"text_encoder_3": None, "tokenizer_3": None}
 
 
@@ -45,6 +50,12 @@ def test_derived_class_can_change_the_call(stock, pipe):
     derived = quiet(Derived.from_pipe(stock))
     assert torch.equal(draw_sd3(derived), draw_sd3(pipe, weight=2.0))
     assert torch.equal(draw_sd3(derived, guidance=RAAG()), draw_sd3(pipe, guidance=RAAG()))
+
+
+def test_derived_class_need_not_know_of_guidance(stock, pipe):
+    renamed = quiet(Renamed.from_pipe(stock, guidance=RAAG()))
+    assert torch.equal(draw_sd3(renamed), draw_sd3(pipe, guidance=RAAG()))
+    assert torch.equal(draw_sd3(renamed, guidance=CFG(2.0)), draw_sd3(pipe, weight=2.0))
 
 
 def test_guidance_is_checked_when_set(stock, pipe):
