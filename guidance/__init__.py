@@ -14,6 +14,8 @@ from .cfg import CFG, GuidanceInterval
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .families import Family, register_family
+from .guiders import CallbackGuider, GuiderCallback
+from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
@@ -26,8 +28,11 @@ __all__ = [
     "RAAG",
     "Attachment",
     "Callback",
+    "CallbackGuider",
     "Family",
     "GuidanceInterval",
+    "GuidanceMixin",
+    "GuiderCallback",
     "MissingUnconditionalError",
     "Step",
     "Trace",

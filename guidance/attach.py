@@ -91,6 +91,10 @@ class Attachment:
             f"set {self.family.enable}"
         )
 
+    @property
+    def module(self) -> torch.nn.Module:
+        return self._recorder.calls[0].module
+
     def level(self, timestep: torch.Tensor, index: int | None) -> Level:
         return level_at_timestep(self.scheduler, timestep) if index is None else level_at_index(self.scheduler, index)
 

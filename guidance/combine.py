@@ -11,7 +11,8 @@ def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: f
     Args:
         cond, uncond: predictions (B, ...) of one shape.
         weight: a number, in which case the dtype of the predictions is kept and the result equals, to the last bit,
-            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32.
+            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32 (in float64 for
+            float64 predictions).
 
     Returns:
         (B, ...) in the dtype of `cond`.
@@ -22,13 +23,19 @@ def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: f
     check_pair(cond, uncond)
     if not isinstance(weight, torch.Tensor):
         return uncond + weight * (cond - uncond)
-    base = uncond.float()
-    return (base + per_sample(weight.float(), cond) * (cond.float() - base)).to(cond.dtype)
+    base = widened(uncond)
+    return (base + per_sample(weight.to(base.dtype), cond) * (widened(cond) - base)).to(cond.dtype)
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` in float32, or as it is in float64."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def sample_norm(tensor: torch.Tensor) -> torch.Tensor:
-    """(B,) float32 L2 norm of each sample of (B, ...)."""
-    return torch.linalg.vector_norm(tensor.flatten(1), dim=1, dtype=torch.float32)
+    """(B,) L2 norm of each sample of (B, ...), in float32 (float64 for float64)."""
+    dtype = torch.promote_types(tensor.dtype, torch.float32)
+    return torch.linalg.vector_norm(tensor.flatten(1), dim=1, dtype=dtype)
 
 
 def per_sample(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

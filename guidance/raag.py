@@ -10,7 +10,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from .callback import Callback, Proceed
-from .combine import check_pair, classifier_free_guidance, sample_norm
+from .combine import check_pair, classifier_free_guidance, sample_norm, widened
 from .step import Step
 
 
@@ -24,14 +24,15 @@ def raag_ratio(cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
         cond, uncond: predictions (B, ...) of one shape, in the network's own parameterization.
 
     Returns:
-        (B,) float32, at least 0; finite also where `uncond` is zero, and 0 where both are.
+        (B,) float32 (float64 for float64 predictions), at least 0; finite also where `uncond` is zero, and 0 where both
+        are.
 
     Raises:
         ValueError: shapes that differ.
     """
     check_pair(cond, uncond)
     # Norms in float32 of float32 differences: a difference rounded to bfloat16 first would carry its rounding.
-    return sample_norm(cond.float() - uncond.float()) / sample_norm(uncond).clamp_min(1e-12)
+    return sample_norm(widened(cond) - widened(uncond)) / sample_norm(uncond).clamp_min(1e-12)
 
 
 def raag_weight(ratio: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor:

@@ -31,6 +31,10 @@ class Denoiser(Protocol):
         """The timestep at position `index` of the sampler's grid."""
 
     @property
+    def module(self) -> torch.nn.Module:
+        """The network itself (of several, the one of this step)."""
+
+    @property
     def missing(self) -> str:
         """What to say when there is no unconditional prediction: the argument to set."""
 
