@@ -1,5 +1,7 @@
 """Measuring pictures: streaming statistics, distances between sets, resumable runs, reports."""
 
+from .chunks import ChunkStore
+from .extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
 from .figure import Figure, jackknife, mean_figure
 from .frechet import frechet_distance, frechet_figure
 from .kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
@@ -15,34 +17,53 @@ from .report import (
     read_report,
     write_report,
 )
+from .run import collect, extractor_measure, pipeline_draw
 from .scores import clip_score, correct, inception_score, inception_score_figure
+from .sources import Pictures, Reference, find_run, read_statistics
+from .summary import figures_row, summarise
 
 
 __all__ = [
+    "ChunkStore",
+    "Extractor",
     "Figure",
     "Moments",
+    "Pictures",
+    "Reference",
+    "Transform",
+    "clip",
     "clip_score",
     "cmmd",
     "cmmd_figure",
+    "collect",
     "contact_sheet",
     "correct",
     "curve_plot",
     "density_coverage",
     "describe_run",
+    "dinov2",
+    "extractor_measure",
+    "figures_row",
+    "find_run",
     "frechet_distance",
     "frechet_figure",
+    "inception",
     "inception_score",
     "inception_score_figure",
     "jackknife",
     "kid",
     "kid_figure",
     "kid_subsets",
+    "load_extractor",
     "markdown_table",
     "mean_figure",
     "neighbour_figures",
     "pareto_front",
     "pareto_plot",
+    "pipeline_draw",
     "precision_recall",
     "read_report",
+    "read_statistics",
+    "summarise",
     "write_report",
 ]

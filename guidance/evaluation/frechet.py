@@ -76,19 +76,22 @@ def frechet_figure(parts: Sequence[Moments], reference: Gaussian, name: str = "f
     when there are no more samples than dimensions.
 
     Args:
-        parts: moments of two or more disjoint parts of the samples, of about the same size; see `PARTS`.
+        parts: moments of disjoint parts of the samples, of about the same size, at best `PARTS`; one gives no interval.
         reference: the other side.
     """
     whole = merged(parts)
     value = frechet_distance(whole, reference)
-    without = [frechet_distance(merged([*parts[:i], *parts[i + 1 :]]), reference) for i in range(len(parts))]
-    interval, bias = jackknife(value, without)
+    interval, bias = None, 0.0
+    if len(parts) > 1:
+        without = [frechet_distance(merged([*parts[:i], *parts[i + 1 :]]), reference) for i in range(len(parts))]
+        (low, high), bias = jackknife(value, without)
+        interval = (max(low, 0.0), high)
     warning = None
     if whole.count <= whole.dim:
         warning = f"{whole.count} samples in {whole.dim} dimensions: the covariance is singular, the bias dominates"
     elif bias > 0.1 * value:
         warning = f"about {bias:.3g} of this is the bias of {whole.count} samples (jackknife; rule: above a tenth)"
-    return Figure(name, value, (max(interval[0], 0.0), interval[1]), whole.count, warning)
+    return Figure(name, value, interval, whole.count, warning)
 
 
 def merged(parts: Sequence[Moments]) -> Moments:
