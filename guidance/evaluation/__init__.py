@@ -7,6 +7,7 @@ from .frechet import frechet_distance, frechet_figure
 from .kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
 from .moments import Moments
 from .neighbours import density_coverage, neighbour_figures, precision_recall
+from .references import load_reference, load_side
 from .report import (
     contact_sheet,
     curve_plot,
@@ -55,6 +56,8 @@ __all__ = [
     "kid_figure",
     "kid_subsets",
     "load_extractor",
+    "load_reference",
+    "load_side",
     "markdown_table",
     "mean_figure",
     "neighbour_figures",

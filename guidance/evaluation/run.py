@@ -65,10 +65,10 @@ def collect(
 ) -> ChunkStore:
     """Draw and measure the picture of every seed, and return what was stored in `folder`.
 
-    Each process of an `accelerate launch` takes its share of what is missing, and all return when all is there. Killed
-    at any moment and started again with the same arguments, by as many processes or another number, the run ends with
-    the same files. `folder` must be seen by all processes. Pictures are rounded to 8 bits before they are measured, so
-    that figures are those of the picture files.
+    Each process of `accelerate launch` or `torchrun` takes its share of what is missing, and all return when all is
+    there. Killed at any moment and started again with the same arguments, by as many processes or another number, the
+    run ends with the same files. `folder` must be seen by all processes. Pictures are rounded to 8 bits before they are
+    measured, so that figures are those of the picture files.
 
     Args:
         settings: what the result depends on, JSON-serialisable; kept beside the results and compared on restart.
@@ -116,13 +116,14 @@ def _measure_chunk(
 
 
 def process_state():
-    """This process among those of `accelerate launch`, as accelerate's PartialState; alone, the only one.
+    """This process among those of `accelerate launch` or `torchrun`, as accelerate's PartialState; alone, the only one.
 
     A process that has finished its share waits for the others up to a week.
     """
     from accelerate import PartialState  # lazy: slow to import
 
-    return PartialState(timeout=timedelta(days=7))
+    # Without `cpu` several processes on a machine without an accelerator would each take themselves for the only one.
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
 
 
 def describe_seeds(seeds: Sequence[int]) -> list[list[int]]:

@@ -81,6 +81,15 @@ def read_statistics(path: Path) -> Reference:
     return Reference(mean, covariance, None, digest)
 
 
+def has_statistics(path: Path) -> bool:
+    """Whether `path` is a file that `read_statistics` is for, rather than pictures."""
+    path = Path(path)
+    if path.suffix != ".npz" or not path.is_file():
+        return path.suffix == ".safetensors"
+    with _open_npz(path) as file:
+        return {"mu", "sigma"} <= set(file.files)
+
+
 def find_run(folder: Path) -> ChunkStore | None:
     """The store of a finished run in `folder`; None if there is no run.
 
