@@ -39,16 +39,18 @@ def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pa
     ]
 
 
-def sample(pipe, pictures: Sequence[Picture], guidance: Sequence, **call):
-    """Call `pipe` once for `pictures`, each with a generator of its own; what the pipeline returns.
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator a seed, on the CPU, so that a seed means the same noise on every device and in every batch."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
-    The generators live on the CPU, so that a seed means the same noise on every device, in every batch.
-    """
+
+def sample(pipe, pictures: Sequence[Picture], guidance: Sequence, **call):
+    """Call `pipe` once for `pictures`, each with a generator of its own; what the pipeline returns."""
     conditions = [picture.condition for picture in pictures]
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
-    generators = [torch.Generator().manual_seed(picture.seed) for picture in pictures]
+    noise = generators([picture.seed for picture in pictures])
     with attach(pipe, guidance) if guidance else nullcontext():
-        return pipe(**{name: conditions}, generator=generators, **call)
+        return pipe(**{name: conditions}, generator=noise, **call)
 
 
 def generate(pipe, pictures: Sequence[Picture], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from guidance.worlds.shapes_score import draw, load_judge, score
 
 
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
-GRID = tuple(itertools.product((5.0, 10.0, 18.0), (2.0, 5.0, 8.0, 12.0)))  # (w_max, alpha)
+GRID = tuple(itertools.product((5.0, 10.0, 18.0), (2.0, 8.0, 12.0)))  # (w_max, alpha)
 
 
 def settings(steps: list[int]) -> list[dict]:
@@ -60,21 +60,24 @@ def main() -> None:
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     parser.add_argument("--samples", type=int, default=1000, help="pictures a row (default 1000)")
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 30])
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--out", type=Path, default=Path("docs/results/raag.json"))
     parser.add_argument("--work", type=Path, default=Path("out/study-raag"), help="finished rows")
     args = parser.parse_args()
 
-    pipe = load_pipeline(str(args.assets / "shapes"))
+    pipe = load_pipeline(str(args.assets / "shapes"), args.dtype)
     classifier, reference = load_judge(args.assets)
     seeds, rows = range(args.samples), []
     for row in tqdm(settings(args.steps), unit="row"):
         name = "-".join(f"{key}={value}" for key, value in row.items())
-        path = args.work / f"{name}-{args.samples}.json"
+        path = args.work / f"{name}-{args.samples}-{args.dtype}.json"
         if not path.exists():
             images = draw(pipe, seeds, guidance(row), row["steps"], label=name)
             write_json(path, row | score(classifier, reference, images, seeds))
         rows.append(json.loads(path.read_text(encoding="utf-8")))
-    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", checkpoint="assets/shapes")
+    meta = describe_run(
+        samples=args.samples, seeds=f"0-{args.samples - 1}", checkpoint="assets/shapes", dtype=args.dtype
+    )
     write_report(args.out, meta, rows)
     plot(args.out.with_suffix(".png"), rows)
     for dear in args.steps:

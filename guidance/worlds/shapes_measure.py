@@ -1,6 +1,7 @@
 """Measuring a text-to-image model in the shapes world: a caption for each seed, features and alignment, real scenes."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
@@ -8,6 +9,7 @@ from .shapes import Scenes
 from .shapes_classifier import ShapesClassifier, aligned
 
 
+@cache
 def caption(seed: int) -> str:
     """The caption of a scene that belongs to `seed`; the same for every model, so that models can be compared."""
     # Another generator than that of the picture's noise, which starts from the seed itself.

@@ -1,13 +1,16 @@
 """Drawing the shapes world under some guidance, and what the pictures score: alignment and Frechet distance."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from ..attach import attach
 from ..evaluation import Moments, frechet_distance
-from ..generation import Picture, sample
+from ..generation import generators
 from .shapes_classifier import ShapesClassifier
 from .shapes_measure import caption, measure, real_features
 
@@ -23,14 +26,23 @@ def draw(
 
     The pipeline's own guidance_scale only switches the unconditional pass on, unless `guidance` is empty.
     """
-    call = {"guidance_scale": 2.0, "max_sequence_length": 1} | call
-    pictures = [Picture(seed, caption(seed), Path()) for seed in seeds]
+    call = {"guidance_scale": 2.0, "num_inference_steps": steps, "output_type": "pt"} | call
     images = []
-    for start in tqdm(range(0, len(pictures), batch_size), desc=label, unit="batch", leave=False):
-        batch = pictures[start : start + batch_size]
-        out = sample(pipe, batch, guidance, num_inference_steps=steps, output_type="pt", **call).images
-        images.append(out.float().cpu())
+    with attach(pipe, guidance) if guidance else nullcontext():
+        for start in tqdm(range(0, len(seeds), batch_size), desc=label, unit="batch", leave=False):
+            batch = seeds[start : start + batch_size]
+            out = pipe(**_encoded(pipe, tuple(batch)), generator=generators(batch), **call).images
+            images.append(out.float().cpu())
     return torch.cat(images)
+
+
+@lru_cache(maxsize=256)
+def _encoded(pipe, seeds: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """The captions of `seeds` as the pipeline's call takes them; a study draws the same ones again for every row."""
+    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    with torch.no_grad():
+        parts = pipe.encode_prompt([caption(seed) for seed in seeds], None, None, max_sequence_length=1)
+    return dict(zip(names, parts, strict=True))
 
 
 def score(classifier: ShapesClassifier, reference: Moments, images: torch.Tensor, seeds: Sequence[int]) -> dict:
