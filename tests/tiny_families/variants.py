@@ -57,7 +57,7 @@ def xl_controlnet():
     )
 
 
-def sd3_controlnet():
+def sd3_controlnet(mask_channels: int = 0):
     net = diffusers.SD3ControlNetModel(
         sample_size=8,
         in_channels=4,
@@ -68,7 +68,7 @@ def sd3_controlnet():
         caption_projection_dim=16,
         pooled_projection_dim=8,
         pos_embed_max_size=8,
-        extra_conditioning_channels=0,
+        extra_conditioning_channels=mask_channels,
     )
     return _randomised(net, "controlnet_blocks")
 
@@ -87,8 +87,9 @@ def flux_controlnet():
     return _randomised(net, "controlnet_blocks", "controlnet_single_blocks")
 
 
-def qwen_controlnet():
+def qwen_controlnet(mask_channels: int = 0):
     net = diffusers.QwenImageControlNetModel(
+        extra_condition_channels=mask_channels,
         in_channels=16,
         out_channels=4,
         num_layers=1,
@@ -191,6 +192,13 @@ VARIANTS = [
         {"control_image": PICTURES},
         controlnet=sd3_controlnet,
     ),
+    like(
+        SD3,
+        "ControlNet inpaint",
+        diffusers.StableDiffusion3ControlNetInpaintingPipeline,
+        {"control_image": PICTURES, "control_mask": MASK},
+        controlnet=lambda: sd3_controlnet(1),
+    ),
     Tiny("PixArt-Alpha", image.pixart_alpha, FAMILY["PixArt-Sigma"].inputs, "PixArt-Sigma"),
     like(FLUX, "img2img", diffusers.FluxImg2ImgPipeline, START),
     like(FLUX, "inpaint", diffusers.FluxInpaintPipeline, PAINT),
@@ -210,6 +218,13 @@ VARIANTS = [
         diffusers.QwenImageControlNetPipeline,
         {"control_image": PICTURES},
         controlnet=qwen_controlnet,
+    ),
+    like(
+        QWEN,
+        "ControlNet inpaint",
+        diffusers.QwenImageControlNetInpaintPipeline,
+        {"control_image": PICTURES, "control_mask": MASK},
+        controlnet=lambda: qwen_controlnet(4),
     ),
     like(Z_IMAGE, "img2img", diffusers.ZImageImg2ImgPipeline, START),
     like(Z_IMAGE, "inpaint", diffusers.ZImageInpaintPipeline, PAINT),
