@@ -1,7 +1,13 @@
 """Measuring pictures: streaming statistics, distances between sets, resumable runs, reports."""
 
-from .frechet import frechet_distance
+from .chunks import ChunkStore
+from .extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
+from .figure import Figure, jackknife, mean_figure
+from .frechet import frechet_distance, frechet_figure
+from .kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
 from .moments import Moments
+from .neighbours import density_coverage, neighbour_figures, precision_recall
+from .references import load_reference, load_side
 from .report import (
     contact_sheet,
     curve_plot,
@@ -12,17 +18,55 @@ from .report import (
     read_report,
     write_report,
 )
+from .run import collect, extractor_measure, pipeline_draw
+from .scores import clip_score, correct, inception_score, inception_score_figure
+from .sources import Pictures, Reference, find_run, read_statistics
+from .summary import figures_row, summarise
 
 
 __all__ = [
+    "ChunkStore",
+    "Extractor",
+    "Figure",
     "Moments",
+    "Pictures",
+    "Reference",
+    "Transform",
+    "clip",
+    "clip_score",
+    "cmmd",
+    "cmmd_figure",
+    "collect",
     "contact_sheet",
+    "correct",
     "curve_plot",
+    "density_coverage",
     "describe_run",
+    "dinov2",
+    "extractor_measure",
+    "figures_row",
+    "find_run",
     "frechet_distance",
+    "frechet_figure",
+    "inception",
+    "inception_score",
+    "inception_score_figure",
+    "jackknife",
+    "kid",
+    "kid_figure",
+    "kid_subsets",
+    "load_extractor",
+    "load_reference",
+    "load_side",
     "markdown_table",
+    "mean_figure",
+    "neighbour_figures",
     "pareto_front",
     "pareto_plot",
+    "pipeline_draw",
+    "precision_recall",
     "read_report",
+    "read_statistics",
+    "summarise",
     "write_report",
 ]

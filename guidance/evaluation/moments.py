@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from scipy.linalg.blas import dsyrk
 
 from ..files import write_atomic
+from .features import as_features
 
 
 class Moments:
@@ -104,21 +105,3 @@ class Moments:
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise ValueError(f"cannot read moments from {path}: {error}") from None
         return moments
-
-
-def as_features(features: torch.Tensor | np.ndarray) -> np.ndarray:
-    """`features` as a float64 array (B, D) on the CPU. Raises ValueError unless two-dimensional and finite."""
-    if isinstance(features, torch.Tensor):
-        features = features.detach().cpu().to(torch.float64).numpy()
-    features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2:
-        raise ValueError(f"features must have the shape (samples, dimensions), got {features.shape}")
-    # Any NaN or infinity reaches the sum, which spares a table of flags.
-    if not np.isfinite(features.sum()):
-        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        if len(bad):
-            raise ValueError(
-                f"{len(bad)} of {len(features)} feature vectors are not finite, the first at row {bad[0]}; look at the "
-                "pictures they come from, and run the extractor in float32"
-            )
-    return features

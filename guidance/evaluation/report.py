@@ -7,17 +7,16 @@ A report is `{"meta": {...}, "rows": [{...}, ...]}`. The fields of a row that ha
 
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
 from ..files import write_atomic, write_json
+from ..generation import versions
 
 
 #: Figures of which less is better; of all others more is.
@@ -66,14 +65,8 @@ def describe_run(**facts) -> dict:
 
     It holds no time and no host name, so the same run writes the same bytes.
     """
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
-    return {"command": command, "commit": _commit(), "versions": versions} | facts
+    return {"command": command, "commit": _commit(), "versions": versions()} | facts
 
 
 def _commit() -> str | None:

@@ -73,7 +73,8 @@ def build_tokenizer() -> CLIPTokenizer:
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     vocab = [*letters, *(letter + "</w>" for letter in letters)]
     merges = []
-    for word in vocabulary():
+    # The longest word first: an early merge of a short one ("a" + "n" of "and") would split "triangle".
+    for word in sorted(vocabulary(), key=len, reverse=True):
         parts = [*word[:-1], word[-1] + "</w>"]
         while len(parts) > 1:
             merges.append((parts[0], parts[1]))

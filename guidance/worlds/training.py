@@ -44,7 +44,7 @@ def train(
     `on_save(step)` is called with the averaged weights in place, to draw samples. The log is `folder`/log.jsonl.
 
     Raises:
-        FloatingPointError: the loss is not finite; the last saved state is kept.
+        RuntimeError: a gradient is not finite; the last saved state is kept.
     """
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay)

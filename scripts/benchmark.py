@@ -1,0 +1,78 @@
+"""Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
+
+python scripts/benchmark.py overhead --json out/overhead.json
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from guidance import RAAG, attach
+from guidance.evaluation.report import describe_run
+from guidance.files import write_json
+from guidance.generation import load_pipeline
+from guidance.worlds.shapes_measure import caption
+
+
+def paired_ratio(first: Callable[[], object], second: Callable[[], object], pairs: int) -> tuple[float, float, float]:
+    """(median of second / first, median ms of first, median ms of second) over interleaved pairs, order alternating."""
+
+    def timed(call: Callable[[], object]) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return 1000 * (time.perf_counter() - start)
+
+    first(), second()
+    times = []
+    for number in range(pairs):
+        order = (first, second) if number % 2 == 0 else (second, first)
+        measured = {call: timed(call) for call in order}
+        times.append((measured[first], measured[second]))
+    ratio = statistics.median(b / a for a, b in times)
+    return ratio, statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
+
+
+def overhead(args: argparse.Namespace) -> dict:
+    """The shapes pipeline as it is, against the same call with RAAG attached."""
+    pipe = load_pipeline(str(args.assets / "shapes"))
+    result = {}
+    for batch in (1, 8):
+        prompts = [caption(seed) for seed in range(batch)]
+
+        def call(prompts: list[str] = prompts) -> None:
+            generator = torch.Generator().manual_seed(0)
+            pipe(prompts, num_inference_steps=10, generator=generator, output_type="latent", max_sequence_length=1)
+
+        def attached(call: Callable[[], None] = call) -> None:
+            with attach(pipe, RAAG(w_max=10, alpha=8)):
+                call()
+
+        ratio, plain_ms, attached_ms = paired_ratio(call, attached, args.pairs)
+        result[f"batch_{batch}"] = {"ratio": ratio, "plain_ms": plain_ms, "attached_ms": attached_ms}
+        print(f"batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {ratio:.4f}")
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    benchmarks = {"overhead": overhead}
+    parser.add_argument("benchmark", choices=benchmarks)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--pairs", type=int, default=40, help="interleaved pairs (default 40)")
+    parser.add_argument("--assets", type=Path, default=Path("assets"))
+    args = parser.parse_args()
+    result = benchmarks[args.benchmark](args)
+    if args.json:
+        print(write_json(args.json, {"meta": describe_run(pairs=args.pairs)} | result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Measure guidance: sample many pictures and score them, compare sets of pictures, sweep over settings.
+
+    python scripts/evaluate.py run assets/shapes --world shapes --seeds 0-9999 --steps 10 --weight 3 --out out/cfg
+    python scripts/evaluate.py run MODEL --prompts prompts.txt --seeds 0-49999 --guidance raag:w_max=18,alpha=12 \\
+        --extractor inception:weights.safetensors --reference VIRTUAL_imagenet512.npz --out out/raag
+    python scripts/evaluate.py score out/pictures reference.npz --extractor dinov2:weights.safetensors --out out/score
+    python scripts/evaluate.py sweep assets/shapes --world shapes --seeds 0-1999 --steps 5,10 --weights 1.5,3,6 \\
+        --method none --method "raag:w_max={weight},alpha=8" --out out/sweep
+
+A killed run goes on when the same command is given again, and ends with the same bytes. On several GPUs or nodes:
+`accelerate launch scripts/evaluate.py run ...`, with one --out folder that all of them see. A reference is a picture
+folder, the --out folder of a finished run, an npz file (edm's, ADM's) or safetensors statistics. See
+docs/evaluation.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from guidance import Callback, parse_guidance, to_config
+from guidance.evaluation import (
+    ChunkStore,
+    Extractor,
+    Reference,
+    collect,
+    contact_sheet,
+    curve_plot,
+    describe_run,
+    extractor_measure,
+    figures_row,
+    load_extractor,
+    load_reference,
+    load_side,
+    markdown_table,
+    pareto_plot,
+    pipeline_draw,
+    summarise,
+    write_report,
+)
+from guidance.evaluation.frechet import merged
+from guidance.evaluation.run import Measure, describe_seeds, process_state
+from guidance.evaluation.summary import MEASURES, check_reference
+from guidance.files import write_atomic
+from guidance.generation import load_pipeline, parse_seeds
+
+
+SETTINGS = ("weight", "w_max", "alpha", "iterations", "step_size")  # of callbacks, that rows of a report name
+SHEET = 64  # pictures on the contact sheet
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked of the pipeline for each seed, how pictures are measured, and what they are compared with."""
+
+    condition: Callable[[int], str | int]
+    measure: Measure
+    reference: Reference | None
+    settings: dict
+    call: dict
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parse.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="sample a picture for each seed, and score them")
+    sweep_parser = commands.add_parser("sweep", help="runs over lists of methods, weights and steps, with curves")
+    score_parser = commands.add_parser("score", help="compare two sets of pictures")
+    for sub in (run_parser, sweep_parser):
+        sub.add_argument("pipeline", help="directory or hub id of a diffusers pipeline")
+        what = sub.add_mutually_exclusive_group(required=True)
+        what.add_argument("--world", choices=["shapes"], help="prompts, measures and reference of this world")
+        what.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line; seeds take them in rotation")
+        what.add_argument("--classes", metavar="IDS", help="class ids such as 0-999; seeds take them in rotation")
+        sub.add_argument("--seeds", required=True, help="such as 0-9999")
+        sub.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="more for the pipeline")
+        sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+        sub.add_argument("--reference", type=Path, metavar="PATH", help="what the pictures are compared with")
+        sub.add_argument("--world-samples", type=int, default=10_000, help="scenes in the world's reference")
+    run_parser.add_argument("--guidance", action="append", default=[], metavar="NAME:ARGUMENT=VALUE,...")
+    run_parser.add_argument("--weight", type=float, help="the pipeline's own guidance_scale")
+    run_parser.add_argument("--steps", type=int, default=30, help="denoising steps (default 30)")
+    sweep_parser.add_argument(
+        "--method",
+        action="append",
+        required=True,
+        metavar="TEXT",
+        help="callbacks in their short form, separated by blanks, in which {weight} stands for each weight; or none",
+    )
+    sweep_parser.add_argument("--weights", required=True, metavar="LIST", help="such as 1.5,3,6")
+    sweep_parser.add_argument("--steps", default="30", metavar="LIST", help="such as 5,10 (default 30)")
+    score_parser.add_argument("pictures", type=Path, help="folder, npz with arr_0, or a finished run")
+    score_parser.add_argument("reference", type=Path, help="the same, or statistics")
+    score_parser.add_argument("--save-statistics", type=Path, metavar="FILE", help="moments of the pictures")
+    for sub in (run_parser, sweep_parser, score_parser):
+        sub.add_argument("--extractor", metavar="NAME[:WEIGHTS]", help="inception, dinov2 or clip")
+        sub.add_argument("--measure", action="append", choices=MEASURES, help="may be repeated (default: frechet)")
+        sub.add_argument("--batch-size", type=int, default=16)
+        sub.add_argument("--device", help="default: this process's GPU where there is one, else cpu")
+        sub.add_argument("--out", type=Path, required=True, help="folder for what is measured and for the report")
+    return parse
+
+
+def main() -> None:
+    args = parser().parse_args()
+    try:
+        if args.batch_size < 1:
+            raise ValueError("--batch-size must be at least 1")
+        args.state = process_state()
+        args.device = args.device or str(args.state.device)
+        {"run": run, "sweep": sweep, "score": score}[args.command](args)
+    except (ValueError, OSError) as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(args: argparse.Namespace) -> None:
+    seeds, guidance = parse_seeds(args.seeds), [parse_guidance(text) for text in args.guidance]
+    subject, pipe = make_subject(args), load_pipeline(args.pipeline, args.dtype, args.device)
+    store, row = run_one(args, args.out, pipe, subject, seeds, guidance, args.steps, args.weight)
+    finish(args, subject.reference, [row], {"seeds": describe_seeds(seeds), **subject.settings}, store)
+
+
+def sweep(args: argparse.Namespace) -> None:
+    seeds, subject = parse_seeds(args.seeds), None
+    weights, steps = numbers("--weights", args.weights, float), numbers("--steps", args.steps, int)
+    plan = []
+    for text in args.method:
+        for weight in weights if "{weight}" in text or text == "none" else [None]:
+            short = text.replace("{weight}", f"{weight:g}") if weight is not None else text
+            plan.append(([] if text == "none" else [parse_guidance(part) for part in short.split()], short, weight))
+    subject, pipe = make_subject(args), load_pipeline(args.pipeline, args.dtype, args.device)
+    rows = []
+    for count in steps:
+        for guidance, short, weight in plan:
+            name = "".join(c if c.isalnum() or c in ".=-" else "_" for c in f"{short}_{weight}_{count}")
+            own = weight if short == "none" else None
+            _, row = run_one(args, args.out / "runs" / name, pipe, subject, seeds, guidance, count, own)
+            rows.append(row if weight is None else row | {"weight": weight})
+    finish(args, subject.reference, rows, {"seeds": describe_seeds(seeds), **subject.settings})
+    if args.state.is_main_process:
+        lines = [row | {"method": f"{row['method']}, {row['steps']} steps"} for row in rows]
+        figures = [name for name in ("frechet", "alignment", "kid", "clip_score") if name in rows[0]]
+        for name in figures if any("weight" in row for row in rows) else []:
+            curve_plot(args.out / f"{name}.png", lines, y=name)
+        if len(figures) > 1:
+            pareto_plot(args.out / "pareto.png", lines, *figures[:2])
+
+
+def run_one(
+    args, out: Path, pipe, subject: Subject, seeds: Sequence[int], guidance: list[Callback], steps: int, weight
+) -> tuple[ChunkStore, dict]:
+    """One setting: sample, measure, and the row of the report."""
+    if steps < 1:
+        raise ValueError("--steps must be at least 1")
+    call = subject.call | {"num_inference_steps": steps} | ({} if weight is None else {"guidance_scale": weight})
+    config = to_config(guidance)
+    settings = subject.settings | {"guidance": config, "call": call}
+    draw = pipeline_draw(pipe, subject.condition, guidance, **call)
+    store = collect(out, seeds, draw, subject.measure, settings, args.batch_size, SHEET, args.state)
+    row = {"method": "+".join(entry["callback"].lower() for entry in config) or "cfg"}
+    row |= {} if weight is None else {"weight": weight}
+    row |= {name: entry[name] for entry in config for name in SETTINGS if name in entry}
+    row |= {"steps": steps, "nfe": float(store.array("nfe").mean()), "samples": store.samples}
+    return store, row | figures_row(summarise(store, subject.reference, wanted(args, subject.reference)))
+
+
+def score(args: argparse.Namespace) -> None:
+    extractor = load_extractor(args.extractor, args.device) if args.extractor else None
+    reference = reference_at(args, args.reference, extractor)
+    check_reference(reference, wanted(args, reference))
+    store = load_side(args.pictures, extractor, args.out, args.batch_size, args.state)
+    row = {"samples": store.samples} | figures_row(summarise(store, reference, wanted(args, reference)))
+    if args.save_statistics and args.state.is_main_process:
+        merged(store.moments(1)).save(args.save_statistics)
+    finish(args, reference, [row], {"pictures": str(args.pictures), "extractor": extractor and extractor.name})
+
+
+def finish(args, reference: Reference | None, rows: list[dict], facts: dict, store: ChunkStore | None = None) -> None:
+    """Write what was found, once."""
+    if not args.state.is_main_process:
+        return
+    side = reference and {"sha256": reference.digest, "samples": reference.count}
+    write_report(args.out / "report.json", describe_run(samples=rows[0]["samples"], reference=side, **facts), rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row if not name.endswith(("_interval", "_warning"))))
+    table = markdown_table(rows, columns)
+    write_atomic(args.out / "report.md", lambda temporary: temporary.write_text(table, encoding="utf-8"))
+    if store is not None:
+        contact_sheet(args.out / "samples.png", next(store.rows("images"))[:SHEET] / 255)
+    print(table)
+    for warning in dict.fromkeys(f"{k}: {v}" for row in rows for k, v in row.items() if k.endswith("_warning")):
+        print(warning)
+
+
+def make_subject(args: argparse.Namespace) -> Subject:
+    settings = {"pipeline": args.pipeline, "dtype": args.dtype}
+    call = dict(read_call(text) for text in args.call)
+    if args.world == "shapes":
+        return shapes_subject(args, settings, call)
+    asked = conditions(args)
+    extractor = load_extractor(args.extractor, args.device) if args.extractor else None
+    if extractor is None:
+        raise ValueError("--extractor is needed to measure pictures: inception, dinov2 or clip")
+    reference = reference_at(args, args.reference, extractor) if args.reference else None
+    check_reference(reference, wanted(args, reference))
+
+    def condition(seed: int) -> str | int:
+        return asked[seed % len(asked)]
+
+    settings |= {"conditions": asked, "extractor": extractor.name}
+    return Subject(condition, extractor_measure(extractor, condition), reference, settings, call)
+
+
+def shapes_subject(args: argparse.Namespace, settings: dict, call: dict) -> Subject:
+    """A scene for each seed asks for its caption; features and alignment are read by the world's classifier."""
+    from guidance.worlds import ShapesClassifier, shapes_measure
+
+    path = Path(__file__).parents[1] / "assets" / "shapes-classifier"
+    classifier = ShapesClassifier.from_pretrained(path).eval().to(args.device)
+    if args.reference:
+        reference = reference_at(args, args.reference, None)
+    else:
+        reference = Reference.of(shapes_measure.real_features(classifier, args.world_samples))
+    settings |= {"conditions": "captions of the shapes world", "extractor": "shapes-classifier"}
+    measure = partial(shapes_measure.measure, classifier)
+    return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1} | call)
+
+
+def reference_at(args: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
+    features = bool(set(args.measure or []) - {"frechet", "inception_score"})
+    return load_reference(path, extractor, args.out / "reference", features, args.batch_size, args.state)
+
+
+def wanted(args: argparse.Namespace, reference: Reference | None) -> list[str]:
+    return args.measure or (["frechet"] if reference is not None or args.command == "score" else [])
+
+
+def conditions(args: argparse.Namespace) -> list[str] | list[int]:
+    if args.classes:
+        return parse_seeds(args.classes)
+    lines = [line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines()]
+    if not any(lines):
+        raise ValueError(f"{args.prompts} holds no prompt")
+    return [line for line in lines if line]
+
+
+def read_call(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"cannot read --call {text!r}; write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def numbers(option: str, text: str, kind: type) -> list:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"cannot read {option} {text!r}; write numbers such as 1,2,4") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""RAAG against plain classifier-free guidance on the shapes checkpoint: docs/results/raag.json and its plot.
+
+Every row is drawn from the same seeds and captions. Finished rows are kept in --work, so a killed study goes on where
+it stopped. About half an hour on two cores:
+
+    python scripts/study_raag.py
+    python scripts/study_raag.py --samples 100 --steps 5 --out out/quick.json     # a quick look
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from guidance import CFG, RAAG
+from guidance.evaluation.report import describe_run, pareto_front, pareto_plot, write_report
+from guidance.files import write_json
+from guidance.generation import load_pipeline
+from guidance.worlds.shapes_score import draw, load_judge, score
+
+
+WEIGHTS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
+GRID = tuple(itertools.product((5.0, 10.0, 18.0), (2.0, 5.0, 8.0, 12.0)))  # (w_max, alpha)
+
+
+def settings(steps: list[int]) -> list[dict]:
+    """What distinguishes the rows: method, its parameters, and the number of steps."""
+    cfg = [{"method": "cfg", "weight": weight} for weight in WEIGHTS]
+    raag = [{"method": "raag", "w_max": w_max, "alpha": alpha} for w_max, alpha in GRID]
+    return [row | {"steps": count, "nfe": count} for count in steps for row in [*cfg, *raag]]
+
+
+def guidance(row: dict) -> list:
+    return [CFG(row["weight"]) if row["method"] == "cfg" else RAAG(row["w_max"], row["alpha"])]
+
+
+def dominated(rows: list[dict], cheap: int, dear: int) -> tuple[int, int]:
+    """How many CFG rows of `dear` steps a RAAG row of `cheap` steps dominates, and of how many."""
+    slow = [row for row in rows if row["method"] == "cfg" and row["steps"] == dear]
+    fast = [row for row in rows if row["method"] == "raag" and row["steps"] == cheap]
+    beaten = [any(f["alignment"] >= s["alignment"] and f["frechet"] <= s["frechet"] for f in fast) for s in slow]
+    return sum(beaten), len(slow)
+
+
+def plot(path: Path, rows: list[dict]) -> None:
+    """One curve a method and step count: CFG over its weights, RAAG over the Pareto front of its grid."""
+    points = []
+    for steps, method in itertools.product(sorted({row["steps"] for row in rows}), ("cfg", "raag")):
+        part = [row for row in rows if row["steps"] == steps and row["method"] == method]
+        for row in part if method == "cfg" else pareto_front(part):
+            label = f"{row['weight']:g}" if method == "cfg" else f"{row['w_max']:g}, {row['alpha']:g}"
+            points.append(row | {"curve": f"{method.upper()}, {steps} steps", "label": label})
+    pareto_plot(path, points, group="curve", label="label", title="labels: CFG weight; RAAG w_max, alpha")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, default=Path("assets"))
+    parser.add_argument("--samples", type=int, default=1000, help="pictures a row (default 1000)")
+    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 30])
+    parser.add_argument("--out", type=Path, default=Path("docs/results/raag.json"))
+    parser.add_argument("--work", type=Path, default=Path("out/study-raag"), help="finished rows")
+    args = parser.parse_args()
+
+    pipe = load_pipeline(str(args.assets / "shapes"))
+    classifier, reference = load_judge(args.assets)
+    seeds, rows = range(args.samples), []
+    for row in tqdm(settings(args.steps), unit="row"):
+        name = "-".join(f"{key}={value}" for key, value in row.items())
+        path = args.work / f"{name}-{args.samples}.json"
+        if not path.exists():
+            images = draw(pipe, seeds, guidance(row), row["steps"], label=name)
+            write_json(path, row | score(classifier, reference, images, seeds))
+        rows.append(json.loads(path.read_text(encoding="utf-8")))
+    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", checkpoint="assets/shapes")
+    write_report(args.out, meta, rows)
+    plot(args.out.with_suffix(".png"), rows)
+    for dear in args.steps:
+        beaten, of = dominated(rows, min(args.steps), dear)
+        print(f"RAAG in {min(args.steps)} steps dominates {beaten} of {of} rows of CFG in {dear} steps")
+    print(f"{args.out} and {args.out.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Runs do not depend on batches or processes, survive SIGKILL to the byte, and store what they measured."""
+
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from guidance.evaluation import ChunkStore, Moments, find_run
+from guidance.evaluation.run import describe_seeds
+
+from . import evaluation_runs
+from .evaluation_runs import EXTRACTOR, report, run, run_and_report
+
+
+def noise_draw(seeds):
+    """As quick as can be, and exact in any batch."""
+    images = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(images), {"nfe": torch.full((len(seeds),), 2)}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[ChunkStore, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    store = run(folder)
+    return store, report(folder, store)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_batches_change_nothing_but_rounding(undisturbed, batch_size, tmp_path):
+    """Kernels may sum in another order for another batch: then few pixels move by one of 255 levels."""
+    store, other = undisturbed[0], run(tmp_path, 70, batch_size)
+    levels = (next(store.rows("images")).int() - next(other.rows("images")).int()).abs()
+    assert levels.max() <= 1
+    assert (levels > 0).float().mean() < 1e-3
+    np.testing.assert_allclose(store.array("features")[:70], other.array("features"), atol=1e-4)
+    assert np.ptp(store.array("features"), axis=0).min() > 0.01
+
+
+def test_batches_change_nothing_at_all_where_the_network_does_not(tmp_path):
+    reports = [
+        report(tmp_path / str(size), run(tmp_path / str(size), batch_size=size, draw=noise_draw)) for size in (1, 7, 64)
+    ]
+    assert reports[0] == reports[1] == reports[2]
+
+
+def test_what_is_stored(undisturbed):
+    store = undisturbed[0]
+    assert store.names() == ["alignment", "features", "nfe"]
+    assert [len(rows) for rows in store.rows("features")] == [64, 64, 22]
+    assert set(store.array("nfe")) == {2}
+    features = store.array("features")
+    parts = store.moments(7)
+    assert sum(part.count for part in parts) == 150
+    np.testing.assert_allclose(parts[3].mean, Moments.of(features[64:85]).mean)
+    images = next(store.rows("images"))
+    np.testing.assert_array_equal(EXTRACTOR(images / 255)["features"].numpy(), features[:64])
+    assert find_run(store.folder.parent).samples == 150
+
+
+def test_only_what_is_missing_is_drawn(undisturbed, tmp_path):
+    drawn = []
+
+    def draw(seeds):
+        drawn.extend(seeds)
+        return noise_draw(seeds)
+
+    store = run(tmp_path, draw=draw)
+    first = report(tmp_path, store)
+    assert sorted(drawn) == list(range(10, 160))
+    store.path(range(64, 128)).write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="lacks 64 samples"):
+        find_run(tmp_path)
+    (store.folder / ".00000000-00000064.killed.safetensors").touch()
+    drawn.clear()
+    assert report(tmp_path, run(tmp_path, draw=draw)) == first
+    assert drawn == list(range(74, 138))
+    assert not list(store.folder.glob(".*"))
+    with pytest.raises(ValueError, match="another seeds"):
+        run(tmp_path, 10, draw=draw)
+
+
+def test_a_measure_of_the_wrong_length_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="nfe: expected one row for each of 20"):
+        run(tmp_path, 20, draw=lambda seeds: (noise_draw(seeds)[0], {"nfe": torch.zeros(1)}))
+
+
+def test_describe_seeds():
+    assert describe_seeds([0, 1, 2, 9, 4, 5]) == [[0, 2], [9, 9], [4, 5]]
+
+
+def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([evaluation_runs.__name__])
+    samples = 512
+
+    def start(folder: Path) -> multiprocessing.Process:
+        process = context.Process(target=run_and_report, args=(folder, samples))
+        process.start()
+        return process
+
+    ready = context.Process(target=int)  # the imports are not to be timed
+    ready.start()
+    ready.join()
+    begun = time.monotonic()
+    whole = start(tmp_path / "whole")
+    whole.join()
+    length = time.monotonic() - begun
+    assert whole.exitcode == 0
+
+    moments, left = random.Random(0), []
+    for _ in range(5):
+        process = start(tmp_path / "killed")
+        time.sleep(length * moments.uniform(0.04, 0.18))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it had ended before it was killed"
+        left.append(sum(map(len, ChunkStore(tmp_path / "killed" / "samples", samples).missing())))
+    assert any(0 < count < samples for count in left), left
+    last = start(tmp_path / "killed")
+    last.join()
+    assert last.exitcode == 0
+    assert (tmp_path / "killed" / "report.json").read_bytes() == (tmp_path / "whole" / "report.json").read_bytes()
+
+
+def test_two_processes_give_the_bytes_of_one(undisturbed, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import sys, pathlib, torch\n"
+        "from tests.evaluation_runs import report, run\n"
+        "from guidance.evaluation.run import process_state\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "state, folder = process_state(), pathlib.Path(sys.argv[1])\n"
+        "assert state.num_processes == 2\n"
+        "store = run(folder, state=state)\n"
+        "if state.is_main_process:\n"
+        "    report(folder, store)\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch += [str(script), str(tmp_path / "two"), str(torch.get_num_threads())]
+    environment = os.environ | {"PYTHONPATH": os.getcwd()}
+    result = subprocess.run(launch, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[-2000:]
+    two = ChunkStore(tmp_path / "two" / "samples", 150)
+    for name in ("features", "alignment", "nfe"):
+        np.testing.assert_array_equal(two.array(name), undisturbed[0].array(name))
