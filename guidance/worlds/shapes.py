@@ -22,7 +22,7 @@ _RGB = torch.tensor(
 )
 _BACKGROUND_RGB = torch.tensor([[28, 28, 36], [128, 128, 128], [240, 238, 232]], dtype=torch.float32)
 _CORNERS = tuple(torch.combinations(torch.arange(4)))  # the six ways to fill two of four quadrants
-_RADIUS = (4.6, 6.6)  # pixels; with the offset below a shape never leaves its 16 x 16 quadrant
+_RADIUS = (4.6, 6.6)  # pixels; with the offset below the edge of its quadrant cuts at most the tip of a shape
 _OFFSET = 0.9  # pixels
 _ANGLE = math.pi / 8
 

@@ -29,6 +29,8 @@ def build_autoencoder() -> AutoencoderKL:
         mid_block_add_attention=False,
         use_quant_conv=False,
         use_post_quant_conv=False,
+        scaling_factor=1.0,  # both are set when the latents of trained weights are known
+        shift_factor=0.0,
     )
 
 
