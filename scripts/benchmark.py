@@ -1,14 +1,21 @@
 """Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
 
-python scripts/benchmark.py overhead --json out/overhead.json
+    python scripts/benchmark.py overhead --json out/overhead.json       # an attachment against the plain pipeline
+    python scripts/benchmark.py families --json out/families.json       # the same for many families, and modular
+    python scripts/benchmark.py evaluation --json out/evaluation.json   # Frechet distance against other libraries
+
+`python scripts/benchmark.py NAME --help` tells the arguments of each.
 """
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark_evaluation
+import benchmark_families
 import torch
 
 from guidance import RAAG, attach
@@ -40,8 +47,13 @@ def paired_ratio(first: Callable[[], object], second: Callable[[], object], pair
     return ratio, statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
-def overhead(args: argparse.Namespace) -> dict:
+def overhead(argv: list[str]) -> None:
     """The shapes pipeline as it is, against the same call with RAAG attached."""
+    parser = argparse.ArgumentParser(prog="benchmark.py overhead", description=overhead.__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--pairs", type=int, default=40, help="interleaved pairs (default 40)")
+    parser.add_argument("--assets", type=Path, default=Path("assets"))
+    args = parser.parse_args(argv)
     pipe = load_pipeline(str(args.assets / "shapes"))
     result = {}
     for batch in (1, 8):
@@ -58,20 +70,17 @@ def overhead(args: argparse.Namespace) -> dict:
         ratio, plain_ms, attached_ms = paired_ratio(call, attached, args.pairs)
         result[f"batch_{batch}"] = {"ratio": ratio, "plain_ms": plain_ms, "attached_ms": attached_ms}
         print(f"batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {ratio:.4f}")
-    return result
+    if args.json:
+        print(write_json(args.json, {"meta": describe_run(pairs=args.pairs)} | result))
+
+
+BENCHMARKS = {"overhead": overhead, "families": benchmark_families.main, "evaluation": benchmark_evaluation.main}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    benchmarks = {"overhead": overhead}
-    parser.add_argument("benchmark", choices=benchmarks)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--pairs", type=int, default=40, help="interleaved pairs (default 40)")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    args = parser.parse_args()
-    result = benchmarks[args.benchmark](args)
-    if args.json:
-        print(write_json(args.json, {"meta": describe_run(pairs=args.pairs)} | result))
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    BENCHMARKS[parser.parse_args(sys.argv[1:2]).benchmark](sys.argv[2:])
 
 
 if __name__ == "__main__":

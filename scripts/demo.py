@@ -62,9 +62,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--samples", type=int, default=200, help="pictures a row, for the figures (default 200)")
     parser.add_argument("--columns", type=int, default=8, help="prompts that the grid shows (default 8)")
-    parser.add_argument("--weight", type=float, default=7.0, help="of CFG (default 7, as the paper compares with)")
-    parser.add_argument("--w-max", type=float, default=10.0, help="of RAAG (default 10)")
-    parser.add_argument("--alpha", type=float, default=8.0, help="of RAAG (default 8)")
+    parser.add_argument("--weight", type=float, default=5.0, help="of CFG (default 5)")
+    parser.add_argument(
+        "--w-max", type=float, default=5.0, help="of RAAG, what its weight is where the ratio is 0 (default 5)"
+    )
+    parser.add_argument(
+        "--alpha", type=float, default=2.0, help="of RAAG, how fast its weight falls with the ratio (default 2)"
+    )
     args = parser.parse_args()
     if args.samples < max(2, args.columns):
         parser.error("--samples must be at least 2, and at least --columns")

@@ -7,7 +7,6 @@ It writes docs/results/families.json and the tables of docs/families.md. It take
 
 import argparse
 import logging
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -21,7 +20,6 @@ import torch  # noqa: E402
 from guidance import CFG, Callback, attach  # noqa: E402
 from guidance.evaluation.report import describe_run, markdown_table, read_report, write_report  # noqa: E402
 from guidance.families import find_family, known_pipelines  # noqa: E402
-from guidance.files import write_atomic  # noqa: E402
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error  # noqa: E402
 
 
@@ -123,14 +121,8 @@ def write_tables(path: Path, rows: list[dict]) -> None:
         "variants": markdown_table(variants, short | {"family": "variant"}, digits=2),
         "not run": "".join(f"- {name}\n" for name in known_pipelines() if name not in run),
     }
-    text = path.read_text(encoding="utf-8")
     for name, part in parts.items():
-        text, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda mark, part=part: mark[1] + part + mark[2], text, flags=re.S
-        )
-        if count != 1:
-            raise ValueError(f"{path} has no place for the table {name!r}: <!-- {name} --> ... <!-- end -->")
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        replace_table(path, name, part)
 
 
 def main() -> None:
