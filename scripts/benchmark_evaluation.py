@@ -101,14 +101,14 @@ def measure(library: str, count: int, dim: int, batch: int) -> dict:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", default="1000,5000,10000,50000", help="feature vectors a side")
     parser.add_argument("--dim", type=int, default=2048, help="dimensions (default 2048)")
     parser.add_argument("--batch", type=int, default=64, help="vectors at once (default 64)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--one", nargs=2, metavar=("LIBRARY", "COUNT"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.one:
         print(json.dumps(measure(args.one[0], int(args.one[1]), args.dim, args.batch)))
         return

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # for the tiny pipelines, which stand with the te
 import torch  # noqa: E402
 
 from guidance import CFG, Callback, attach  # noqa: E402
-from guidance.evaluation.report import describe_run, markdown_table, read_report, write_report  # noqa: E402
+from guidance.evaluation.report import describe_run, markdown_table, read_report, replace_table, write_report  # noqa: E402
 from guidance.families import find_family, known_pipelines  # noqa: E402
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error  # noqa: E402
 

@@ -36,8 +36,8 @@ def comparison(rows: list[dict]) -> str:
     beaten, of = dominated(rows, 5, 30)
     same, of_same = dominated(rows, 5, 5)
     return markdown_table(lines, headings, digits=3) + (
-        f"\nRAAG in 5 steps is better in both figures than {beaten} of {of} rows of CFG in 30 steps, and than {same} of "
-        f"{of_same} rows of CFG in 5 steps.\n"
+        f"\nRAAG in 5 steps is better in both figures than {beaten} of {of} rows of CFG in 30 steps, and than {same} "
+        f"of {of_same} rows of CFG in 5 steps.\n"
     )
 
 

@@ -7,6 +7,7 @@ A report is `{"meta": {...}, "rows": [{...}, ...]}`. The fields of a row that ha
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -101,6 +102,23 @@ def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str
     lines = [list(headings.values()), ["---"] * len(headings)]
     lines += [[cell(row, name) for name in headings] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def replace_table(path: str | os.PathLike, name: str, table: str) -> Path:
+    """Put `table` between the marks `<!-- NAME -->` and `<!-- end -->` of the document `path`.
+
+    Raises:
+        ValueError: the document has no such place, or more than one.
+    """
+    text, count = re.subn(
+        rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+        lambda mark: mark[1] + table + mark[2],
+        Path(path).read_text(encoding="utf-8"),
+        flags=re.S,
+    )
+    if count != 1:
+        raise ValueError(f"{path} has no place for the table {name!r}: <!-- {name} --> ... <!-- end -->")
+    return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def pareto_front(rows: Sequence[Mapping], x: str = "frechet", y: str = "alignment") -> list[Mapping]:
