@@ -16,8 +16,8 @@ import torch
 from guidance.evaluation import ChunkStore, Moments, find_run
 from guidance.evaluation.run import describe_seeds
 
-from . import evaluation_runs
-from .evaluation_runs import EXTRACTOR, report, run, run_and_report
+from . import runs
+from .runs import EXTRACTOR, report, run, run_and_report
 
 
 def noise_draw(seeds):
@@ -98,7 +98,7 @@ def test_describe_seeds():
 
 def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([evaluation_runs.__name__])
+    context.set_forkserver_preload([runs.__name__])
     samples = 512
 
     def start(folder: Path) -> multiprocessing.Process:
@@ -134,7 +134,7 @@ def test_two_processes_give_the_bytes_of_one(undisturbed, tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(
         "import sys, pathlib, torch\n"
-        "from tests.evaluation_runs import report, run\n"
+        "from tests.evaluation.runs import report, run\n"
         "from guidance.evaluation.run import process_state\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
         "state, folder = process_state(), pathlib.Path(sys.argv[1])\n"

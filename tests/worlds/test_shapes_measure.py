@@ -11,7 +11,7 @@ from guidance.worlds.shapes_measure import caption, measure, real_features
 
 @pytest.fixture(scope="module")
 def classifier() -> ShapesClassifier:
-    return ShapesClassifier.from_pretrained(Path(__file__).parents[1] / "assets" / "shapes-classifier").eval()
+    return ShapesClassifier.from_pretrained(Path(__file__).parents[2] / "assets" / "shapes-classifier").eval()
 
 
 def test_true_scenes_are_aligned_and_others_are_not(classifier):

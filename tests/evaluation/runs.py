@@ -18,7 +18,7 @@ from guidance.evaluation import (
     write_report,
 )
 
-from .tiny import PROMPTS, tiny_sd3
+from ..tiny import PROMPTS, tiny_sd3
 
 
 EXTRACTOR = Extractor("patches", lambda images: torch.nn.functional.avg_pool2d(images, 16).flatten(1))

@@ -7,7 +7,7 @@ from PIL import Image
 from guidance.evaluation import Moments, read_report
 from scripts import benchmark_evaluation, evaluate
 
-from .tiny import tiny_dit, tiny_sd3
+from ..tiny import tiny_dit, tiny_sd3
 
 
 @pytest.fixture(scope="module")
