@@ -52,7 +52,9 @@ def plot(path: Path, rows: list[dict]) -> None:
         for row in part if method == "cfg" else pareto_front(part):
             label = f"{row['weight']:g}" if method == "cfg" else f"{row['w_max']:g}, {row['alpha']:g}"
             points.append(row | {"curve": f"{method.upper()}, {steps} steps", "label": label})
-    pareto_plot(path, points, group="curve", label="label", title="labels: CFG weight; RAAG w_max, alpha")
+    pareto_plot(
+        path, points, group="curve", label="label", title="labels: CFG weight; RAAG w_max, alpha", x_scale="log"
+    )
 
 
 def main() -> None:
