@@ -10,7 +10,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from .callback import Callback, Proceed
-from .combine import check_pair, classifier_free_guidance, sample_norm, widened
+from .combine import check_pair, per_sample, sample_norm, widened
 from .step import Step
 
 
@@ -31,8 +31,8 @@ def raag_ratio(cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
         ValueError: shapes that differ.
     """
     check_pair(cond, uncond)
-    # Norms in float32 of float32 differences: a difference rounded to bfloat16 first would carry its rounding.
-    return sample_norm(widened(cond) - widened(uncond)) / sample_norm(uncond).clamp_min(1e-12)
+    base = widened(uncond)
+    return _ratio(widened(cond) - base, base)
 
 
 def raag_weight(ratio: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor:
@@ -52,7 +52,11 @@ def raag_weight(ratio: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor
 
 def raag(cond: torch.Tensor, uncond: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor:
     """Guided prediction (B, ...) in the dtype of `cond`: `uncond + raag_weight(raag_ratio) * (cond - uncond)`."""
-    return classifier_free_guidance(cond, uncond, raag_weight(raag_ratio(cond, uncond), w_max, alpha))
+    check_pair(cond, uncond)
+    base = widened(uncond)
+    direction = widened(cond) - base  # computed once, for the ratio and for the result
+    weight = raag_weight(_ratio(direction, base), w_max, alpha)
+    return torch.addcmul(base, per_sample(weight, base), direction).to(cond.dtype)
 
 
 class RAAG(Callback):
@@ -77,3 +81,8 @@ class RAAG(Callback):
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         return raag(step.cond, step.uncond, self.w_max, self.alpha)
+
+
+def _ratio(direction: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    # Norms of float32 differences: a difference rounded to bfloat16 first would carry its rounding.
+    return sample_norm(direction) / sample_norm(base).clamp_min(1e-12)
