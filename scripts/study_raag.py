@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from guidance import CFG, RAAG
-from guidance.evaluation.report import describe_run, pareto_front, pareto_plot, write_report
+from guidance.evaluation.report import describe_run, pareto_plot, write_report
 from guidance.files import write_json
 from guidance.generation import load_pipeline
 from guidance.worlds.shapes_score import draw, load_judge, score
@@ -23,6 +23,9 @@ from guidance.worlds.shapes_score import draw, load_judge, score
 
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 GRID = tuple(itertools.product((5.0, 10.0, 18.0), (2.0, 8.0, 12.0)))  # (w_max, alpha)
+
+
+VISIBLE = 0.8  # alignment from which the plot shows a row
 
 
 def settings(steps: list[int]) -> list[dict]:
@@ -45,16 +48,16 @@ def dominated(rows: list[dict], cheap: int, dear: int) -> tuple[int, int]:
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """One curve a method and step count: CFG over its weights, RAAG over the Pareto front of its grid."""
+    """One curve a method and step count, from weak to strong guidance; rows far outside would hide the others."""
     points = []
     for steps, method in itertools.product(sorted({row["steps"] for row in rows}), ("cfg", "raag")):
         part = [row for row in rows if row["steps"] == steps and row["method"] == method]
-        for row in part if method == "cfg" else pareto_front(part):
+        strength = (lambda row: row["weight"]) if method == "cfg" else (lambda row: (-row["alpha"], row["w_max"]))
+        for row in sorted(part, key=strength):
             label = f"{row['weight']:g}" if method == "cfg" else f"{row['w_max']:g}, {row['alpha']:g}"
-            points.append(row | {"curve": f"{method.upper()}, {steps} steps", "label": label})
-    pareto_plot(
-        path, points, group="curve", label="label", title="labels: CFG weight; RAAG w_max, alpha", x_scale="log"
-    )
+            if row["alignment"] >= VISIBLE:
+                points.append(row | {"curve": f"{method.upper()}, {steps} steps", "label": label})
+    pareto_plot(path, points, group="curve", label="label", title="points: CFG weight; RAAG w_max, alpha")
 
 
 def main() -> None:

@@ -142,7 +142,6 @@ def pareto_plot(
     group: str = "method",
     label: str | None = "weight",
     title: str | None = None,
-    x_scale: str = "linear",
 ) -> Path:
     """Draw figure `y` against figure `x`, a line for each `group` in the order of its rows, points marked by `label`.
 
@@ -152,7 +151,6 @@ def pareto_plot(
         ValueError: no row has both figures.
     """
     figure, axes = _draw(rows, x, y, group, title)
-    axes.set_xscale(x_scale)
     front = pareto_front(rows, x, y)
     axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
     if label is not None:
