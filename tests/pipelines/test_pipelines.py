@@ -149,7 +149,8 @@ def test_a_sample_does_not_depend_on_its_batch(case, pipe_of):
     both = case.tiny.draw(pipe, guidance=RATIO_AWARE, generator=generators(2))
     first = {name: value[:1] for name, value in case.tiny.inputs().items() if isinstance(value, torch.Tensor | list)}
     alone = case.tiny.draw(pipe, guidance=RATIO_AWARE, generator=generators(1), **first)
-    torch.testing.assert_close(alone, both[:1], rtol=1e-4, atol=1e-4)
+    # Kernels round differently for another batch size, in proportion to the largest values, guided or not.
+    assert (alone - both[:1]).abs().max() < 3e-6 * both.abs().max()
 
 
 @named(CASES)
