@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..attach import attach
-from ..generation import keep_settings
+from ..generation import generators, keep_settings
 from .chunks import ChunkStore
 from .extractors import Extractor
 from .scores import clip_score
@@ -31,9 +31,8 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
     def draw(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         conditions = [condition(seed) for seed in seeds]
         name = "class_labels" if isinstance(conditions[0], int) else "prompt"
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         with attach(pipe, guidance) if guidance else nullcontext() as attachment:
-            images = pipe(**{name: conditions}, generator=generators, output_type="pt", **call).images
+            images = pipe(**{name: conditions}, generator=generators(seeds), output_type="pt", **call).images
             nfe = len(pipe.scheduler.timesteps) + (attachment.evaluations if guidance else 0)
         return images, {"nfe": torch.full((len(seeds),), nfe)}
 

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transfo
 from diffusers.models.attention_processor import Attention
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from ..files import write_atomic
 from .shapes import vocabulary
 
 
@@ -146,4 +147,5 @@ class BiasedJointAttention:
 
 def write_card(folder: Path, text: str, facts: dict) -> None:
     """The checkpoint's README.md: `text`, then `facts` as JSON."""
-    (folder / "README.md").write_text(f"{text}\n\n```json\n{json.dumps(facts, indent=1)}\n```\n", encoding="utf-8")
+    card = f"{text}\n\n```json\n{json.dumps(facts, indent=1)}\n```\n"
+    write_atomic(folder / "README.md", lambda temporary: temporary.write_text(card, encoding="utf-8"))
