@@ -21,6 +21,7 @@ from .report import (
 from .run import collect, extractor_measure, pipeline_draw
 from .scores import clip_score, correct, inception_score, inception_score_figure
 from .sources import Pictures, Reference, find_run, read_statistics
+from .study import Subject, measure_setting, study
 from .summary import figures_row, summarise
 
 
@@ -31,6 +32,7 @@ __all__ = [
     "Moments",
     "Pictures",
     "Reference",
+    "Subject",
     "Transform",
     "clip",
     "clip_score",
@@ -60,6 +62,7 @@ __all__ = [
     "load_side",
     "markdown_table",
     "mean_figure",
+    "measure_setting",
     "neighbour_figures",
     "pareto_front",
     "pareto_plot",
@@ -67,6 +70,7 @@ __all__ = [
     "precision_recall",
     "read_report",
     "read_statistics",
+    "study",
     "summarise",
     "write_report",
 ]

@@ -13,11 +13,11 @@ from ..files import write_atomic
 from .moments import Moments
 
 
-CHUNK = 64  # samples a file; fixed, so that sums run in one order whatever the batches and processes
+CHUNK = 64  # samples a file; the same for all batch sizes and numbers of processes, so that sums run in one order
 
 
 class ChunkStore:
-    """Arrays with one row a sample, in files of `CHUNK` samples; memory is one chunk unless all are asked for.
+    """Arrays with one row a sample, in files of `chunk` samples; memory is one chunk unless all are asked for.
 
     Which samples stand in which file depends on their positions alone. So a killed run that is started again writes the
     files that an undisturbed run writes, and everything computed from them, in order, has the same bits.
@@ -25,17 +25,18 @@ class ChunkStore:
     Args:
         folder: where the files lie.
         samples: how many samples the run has, finished or not.
+        chunk: samples a file.
     """
 
-    def __init__(self, folder: Path, samples: int):
-        if samples < 1:
-            raise ValueError(f"a run needs at least one sample, got {samples}")
-        self.folder, self.samples = Path(folder), samples
+    def __init__(self, folder: Path, samples: int, chunk: int = CHUNK):
+        if samples < 1 or chunk < 1:
+            raise ValueError(f"a run needs at least one sample, and one in a file, got {samples} and {chunk}")
+        self.folder, self.samples, self.chunk = Path(folder), samples, chunk
 
     @property
     def chunks(self) -> list[range]:
         """The positions of the samples in each file."""
-        return [range(i, min(i + CHUNK, self.samples)) for i in range(0, self.samples, CHUNK)]
+        return [range(i, min(i + self.chunk, self.samples)) for i in range(0, self.samples, self.chunk)]
 
     def path(self, chunk: range) -> Path:
         return self.folder / f"{chunk.start:08d}-{chunk.stop:08d}.safetensors"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..attach import attach
 from ..generation import generators, keep_settings
-from .chunks import ChunkStore
+from .chunks import CHUNK, ChunkStore
 from .extractors import Extractor
 from .scores import clip_score
 
@@ -61,6 +61,7 @@ def collect(
     batch_size: int = 16,
     keep: int = 0,
     state=None,
+    chunk: int = CHUNK,
 ) -> ChunkStore:
     """Draw and measure the picture of every seed, and return what was stored in `folder`.
 
@@ -74,12 +75,13 @@ def collect(
         batch_size: pictures at once; at the end of a chunk of samples there may be fewer.
         keep: how many of the first pictures to store too, as `images` uint8 (B, 3, H, W), rounded up to whole chunks.
         state: accelerate's PartialState; None makes it from the environment.
+        chunk: samples a file, and at most in a batch. `find_run` reads runs of the default only.
 
     Raises:
         ValueError: the folder holds a run of other settings, or arrays without one row a picture.
     """
     state = state or process_state()
-    store = ChunkStore(Path(folder) / "samples", len(seeds))
+    store = ChunkStore(Path(folder) / "samples", len(seeds), chunk)
     with state.main_process_first():
         keep_settings(Path(folder), {**settings, "seeds": describe_seeds(seeds), "keep": keep})
         if state.is_main_process:
@@ -91,9 +93,9 @@ def collect(
         total=sum(map(len, mine)), unit="picture", desc=Path(folder).name, disable=not state.is_local_main_process
     )
     with progress:
-        for chunk in mine:
-            images, arrays = _measure_chunk(seeds[chunk.start : chunk.stop], draw, measure, batch_size, progress.update)
-            store.write(chunk, arrays | ({"images": images} if chunk.start < keep else {}))
+        for part in mine:
+            images, arrays = _measure_chunk(seeds[part.start : part.stop], draw, measure, batch_size, progress.update)
+            store.write(part, arrays | ({"images": images} if part.start < keep else {}))
     state.wait_for_everyone()
     return store
 

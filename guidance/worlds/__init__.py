@@ -1,6 +1,7 @@
 """Two small worlds that ship with the toolkit, so that guidance can be measured offline on trained models."""
 
 from .digits import DIGITS, load_digits
+from .digits_classifier import DigitsClassifier
 from .shapes import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
 from .shapes_classifier import ShapesClassifier, aligned
 
@@ -11,6 +12,7 @@ __all__ = [
     "DIGITS",
     "QUADRANTS",
     "SHAPES",
+    "DigitsClassifier",
     "Scenes",
     "ShapesClassifier",
     "aligned",

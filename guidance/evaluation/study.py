@@ -1,0 +1,116 @@
+"""Tables of settings measured one by one from the same seeds, each through a resumable run."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .chunks import CHUNK, ChunkStore
+from .run import Measure, collect, pipeline_draw
+from .sources import Reference
+from .summary import figures_row, summarise
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked of a pipeline for each seed, how its pictures are measured, and what they are compared with.
+
+    Attributes:
+        condition: the prompt or class id of a seed.
+        measure: what is read in the pictures of some seeds.
+        reference: the other side of the distances, or None.
+        settings: of all this, JSON-serialisable: what a result depends on.
+        call: arguments that the pipeline's call always gets.
+    """
+
+    condition: Callable[[int], str | int]
+    measure: Measure
+    reference: Reference | None
+    settings: Mapping
+    call: Mapping = field(default_factory=dict)
+
+
+def measure_setting(
+    folder: Path,
+    pipe,
+    subject: Subject,
+    seeds: Sequence[int],
+    guidance: Sequence,
+    call: Mapping,
+    settings: Mapping,
+    *,
+    measures: Sequence[str] = ("frechet",),
+    batch_size: int = 16,
+    keep: int = 0,
+    state=None,
+    chunk: int = CHUNK,
+) -> tuple[ChunkStore, dict]:
+    """Sample and measure one setting; what `folder` then holds, and its row: `nfe`, `samples`, every figure.
+
+    Args:
+        guidance: callbacks to attach, or none.
+        call: arguments of the pipeline's call, beside those of `subject`.
+        settings: what tells this setting from others, JSON-serialisable; compared when a killed run is started again.
+        measures: see `summarise`.
+        batch_size, keep, state, chunk: see `collect`.
+    """
+    call = {**subject.call, **call}
+    draw = pipeline_draw(pipe, subject.condition, guidance, **call)
+    facts = {**subject.settings, **settings, "call": call}
+    store = collect(folder, seeds, draw, subject.measure, facts, batch_size, keep, state, chunk)
+    row = {"nfe": float(store.array("nfe").mean()), "samples": store.samples}
+    return store, row | figures_row(summarise(store, subject.reference, measures))
+
+
+def study(
+    table: Sequence[Mapping],
+    setting: Callable[[Mapping], tuple[object, Sequence, Mapping]],
+    folder: Path,
+    subject: Subject,
+    seeds: Sequence[int],
+    *,
+    measures: Sequence[str] = ("frechet",),
+    batch_size: int = 250,
+) -> list[dict]:
+    """Measure every row of `table` with the same seeds; each row with what was found. Shows progress and the rows.
+
+    Each row has a run of its own in `folder`, named by its values, so a killed study goes on where it stopped, and a
+    longer table measures only what is new.
+
+    Args:
+        table: rows with the values that tell them apart, JSON-serialisable: method, weight, steps, ...
+        setting: (pipeline, callbacks, arguments of the pipeline's call) of a row.
+        batch_size: pictures at once, and in one file.
+    """
+    rows = []
+    with tqdm(table, unit="row") as progress:
+        for given in progress:
+            name = row_name(given)
+            progress.set_postfix_str(name)
+            pipe, guidance, call = setting(given)
+            _, found = measure_setting(
+                Path(folder) / name,
+                pipe,
+                subject,
+                seeds,
+                guidance,
+                call,
+                {"row": dict(given)},
+                measures=measures,
+                batch_size=batch_size,
+                chunk=batch_size,
+            )
+            rows.append({**given, **found})
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in found.items() if isinstance(value, float))
+            progress.write(f"{name}: {figures}")
+    return rows
+
+
+def row_name(row: Mapping) -> str:
+    """A folder's name for the values of `row`: readable, and another one for any other values."""
+    words = "-".join(f"{key}={value}" for key, value in row.items())
+    digest = hashlib.sha256(json.dumps(dict(row), sort_keys=True).encode()).hexdigest()[:8]
+    return "".join(c if c.isalnum() or c in ".=-+" else "_" for c in words)[:80] + "-" + digest

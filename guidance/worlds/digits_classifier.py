@@ -1,0 +1,36 @@
+"""Reads handwritten digits of 8 x 8 pixels: guides as an off-the-shelf classifier, or judges what others guided."""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from .digits import DIGITS
+
+
+class DigitsClassifier(ModelMixin, ConfigMixin):
+    """A plain convolutional network with ReLU, as classifiers off the shelf are.
+
+    Args:
+        width: channels of the last stage, which is also the number of features.
+    """
+
+    @register_to_config
+    def __init__(self, width: int = 64):
+        super().__init__()
+
+        def stage(inside: int, outside: int, stride: int) -> list[nn.Module]:
+            return [nn.Conv2d(inside, outside, 3, stride, 1), nn.GroupNorm(8, outside), nn.ReLU()]
+
+        self.body = nn.Sequential(*stage(1, width // 2, 1), *stage(width // 2, width, 2), *stage(width, width, 1))
+        self.head = nn.Linear(width, len(DIGITS))
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, width) features: the last activation averaged over the picture. `images`: (B, 1, 8, 8) in [-1, 1]."""
+        if images.ndim != 4 or images.shape[1:] != (1, 8, 8):
+            raise ValueError(f"expected pictures of shape (B, 1, 8, 8) in [-1, 1], got {tuple(images.shape)}")
+        return self.body(images.to(self.dtype)).mean(dim=(-2, -1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 10) logits of pictures (B, 1, 8, 8) in [-1, 1]."""
+        return self.head(self.features(images))

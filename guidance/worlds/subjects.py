@@ -1,0 +1,50 @@
+"""The shipped worlds as subjects of a study: what is asked for each seed, how it is judged, and by what reference."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..evaluation import Reference, Subject
+from . import digits_measure, shapes_measure
+from .digits_classifier import DigitsClassifier
+from .shapes_classifier import ShapesClassifier
+
+
+WORLDS = ("shapes", "digits")
+
+
+def load_subject(
+    world: str,
+    assets: Path,
+    device: str | torch.device = "cpu",
+    reference: Reference | None = None,
+    scenes: int = 10_000,
+) -> Subject:
+    """The subject of `world`, judged by its classifier in `assets`.
+
+    Args:
+        world: "shapes" (alignment, Frechet distance) or "digits" (accuracy, Frechet distance).
+        reference: in place of the world's own: `scenes` scenes drawn by code, or all 1797 real digits.
+
+    Raises:
+        ValueError: another world, or no classifier in `assets`.
+    """
+    if world not in WORLDS:
+        raise ValueError(f"there is no world {world!r}; there are {' and '.join(WORLDS)}")
+    kind, name, module = {
+        "shapes": (ShapesClassifier, "shapes-classifier", shapes_measure),
+        "digits": (DigitsClassifier, "digits-judge", digits_measure),
+    }[world]
+    folder = Path(assets) / name
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
+    judge = kind.from_pretrained(folder).eval().to(device)
+    if reference is None:
+        counts = {"count": scenes} if world == "shapes" else {}
+        reference = Reference.of(module.real_features(judge, **counts))
+    measure = partial(module.measure, judge)
+    settings = {"conditions": f"of the {world} world", "extractor": name}
+    if world == "shapes":
+        return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1})
+    return Subject(digits_measure.label, measure, reference, settings)

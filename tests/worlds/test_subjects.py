@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from guidance.worlds.subjects import load_subject
+
+
+ASSETS = Path(__file__).parents[2] / "assets"
+
+
+@pytest.mark.parametrize(("world", "figure", "condition"), [("shapes", "alignment", str), ("digits", "accuracy", int)])
+def test_a_world_is_a_subject(world, figure, condition):
+    subject = load_subject(world, ASSETS, scenes=50)
+    assert isinstance(subject.condition(3), condition)
+    size = (3, 32, 32) if world == "shapes" else (1, 8, 8)
+    found = subject.measure(torch.rand(2, *size), [0, 1])
+    assert set(found) == {"features", figure}
+    assert found["features"].shape[1] == subject.reference.mean.shape[0]
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no world"):
+        load_subject("moons", ASSETS)
+    with pytest.raises(ValueError, match="train_digits"):
+        load_subject("digits", tmp_path)
