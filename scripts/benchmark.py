@@ -47,11 +47,8 @@ def overhead(argv: list[str]) -> None:
         times = interleaved({"plain": call, "attached": attached}, args.pairs)
         row = {"batch": batch, **ratio("time_ratio", times["attached"], times["plain"]), **medians(times)}
         rows.append(row)
-        print(
-            "batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {time_ratio:.4f}".format(
-                **row
-            )
-        )
+        text = "batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {time_ratio:.4f}"
+        print(text.format(**row))
     if args.json:
         print(write_report(args.json, describe_run(pairs=args.pairs, **machine()), rows))
 
