@@ -16,8 +16,6 @@ register_family(
     Family(
         pipelines=("ClassConditionalPipeline",),
         denoiser="transformer",
-        sample="hidden_states",
-        timestep="timestep",
         enable="guidance_scale above 1 in the pipeline's call",
         weight="guidance_scale",
     )

@@ -8,43 +8,19 @@
 """
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import benchmark_evaluation
 import benchmark_families
 import torch
+from timing import interleaved, machine, medians, ratio
 
 from guidance import RAAG, attach
-from guidance.evaluation.report import describe_run
-from guidance.files import write_json
+from guidance.evaluation import describe_run, write_report
 from guidance.generation import load_pipeline
 from guidance.worlds.shapes_measure import caption
-
-
-def paired_ratio(first: Callable[[], object], second: Callable[[], object], pairs: int) -> tuple[float, float, float]:
-    """(median of second / first, median ms of first, median ms of second) over interleaved pairs, order alternating."""
-
-    def timed(call: Callable[[], object]) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return 1000 * (time.perf_counter() - start)
-
-    first(), second()
-    times = []
-    for number in range(pairs):
-        order = (first, second) if number % 2 == 0 else (second, first)
-        measured = {call: timed(call) for call in order}
-        times.append((measured[first], measured[second]))
-    ratio = statistics.median(b / a for a, b in times)
-    return ratio, statistics.median(a for a, _ in times), statistics.median(b for _, b in times)
 
 
 def overhead(argv: list[str]) -> None:
@@ -55,7 +31,7 @@ def overhead(argv: list[str]) -> None:
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     args = parser.parse_args(argv)
     pipe = load_pipeline(str(args.assets / "shapes"))
-    result = {}
+    rows = []
     for batch in (1, 8):
         prompts = [caption(seed) for seed in range(batch)]
 
@@ -67,11 +43,14 @@ def overhead(argv: list[str]) -> None:
             with attach(pipe, RAAG(w_max=10, alpha=8)):
                 call()
 
-        ratio, plain_ms, attached_ms = paired_ratio(call, attached, args.pairs)
-        result[f"batch_{batch}"] = {"ratio": ratio, "plain_ms": plain_ms, "attached_ms": attached_ms}
-        print(f"batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {ratio:.4f}")
+        call(), attached()
+        times = interleaved({"plain": call, "attached": attached}, args.pairs)
+        row = {"batch": batch, **ratio("time_ratio", times["attached"], times["plain"]), **medians(times)}
+        rows.append(row)
+        text = "batch {batch}: plain {plain_ms:.1f} ms, attached {attached_ms:.1f} ms, ratio {time_ratio:.4f}"
+        print(text.format(**row))
     if args.json:
-        print(write_json(args.json, {"meta": describe_run(pairs=args.pairs)} | result))
+        print(write_report(args.json, describe_run(pairs=args.pairs, **machine()), rows))
 
 
 BENCHMARKS = {"overhead": overhead, "families": benchmark_families.main, "evaluation": benchmark_evaluation.main}

@@ -2,24 +2,20 @@
 
 Each family runs in several ways on the same random weights and the same noise, one after the other in every round, the
 order turning; what is reported is the median, over the rounds, of the ratio of two times of the same round. The
-networks are small, so a real one is loaded less by what does not depend on its size.
+networks are small, so a real one is loaded less by what does not depend on its size. About five minutes on two cores.
 """
 
 import argparse
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from pathlib import Path
 
 import diffusers
 import torch
 from diffusers.guiders import BaseGuidance, MagnitudeAwareGuidance
 from random_pipelines import BENCHES, SIZES
+from timing import interleaved, machine, medians, ratio
 
 from guidance import RAAG, CallbackGuider, attach
-from guidance.files import write_json
+from guidance.evaluation import describe_run, write_report
 
 
 W_MAX, ALPHA = 6.0, 3.0
@@ -45,7 +41,7 @@ def _silence(block) -> None:
 
 
 def measure(name: str, args: argparse.Namespace) -> dict:
-    """One row: seconds of each way, medians of paired ratios, and how far the results lie apart."""
+    """One row: times of each way, medians of paired ratios, and how far the results lie apart."""
     bench, size = BENCHES[name], SIZES[args.size]
     torch.manual_seed(0)
     dtype = getattr(torch, args.dtype)
@@ -69,38 +65,16 @@ def measure(name: str, args: argparse.Namespace) -> dict:
 
     ways = {"plain": plain, "attached": attached, "modular": lambda: other(**of_modular, output="latents")}
     results = {way: run() for way, run in ways.items()}  # a warm-up too
-    seconds = interleaved(ways, args.rounds, args.device)
+    times = interleaved(ways, args.rounds)
     return {
         "family": name,
         "batched": bench.batched,
         "modular_guider": type(guider).__name__,
-        "seconds": {way: statistics.median(times) for way, times in seconds.items()},
-        "attached_over_plain": ratio(seconds["attached"], seconds["plain"]),
-        "attached_over_modular": ratio(seconds["attached"], seconds["modular"]),
-        "attached_against_modular_difference": difference(results["attached"], results["modular"]),
+        **ratio("time_ratio", times["attached"], times["plain"]),
+        **ratio("time_ratio_to_modular", times["attached"], times["modular"]),
+        **medians(times),
+        "difference_to_modular": difference(results["attached"], results["modular"]),
     }
-
-
-def interleaved(ways: dict[str, Callable], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each way in each round; every round runs all of them, beginning with the next."""
-    seconds = {way: [] for way in ways}
-    names = list(ways)
-    for turn in range(rounds):
-        first = turn % len(names)
-        for way in names[first:] + names[:first]:
-            _wait(device)
-            start = time.perf_counter()
-            ways[way]()
-            _wait(device)
-            seconds[way].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(times: list[float], reference: list[float]) -> dict[str, float]:
-    """Median and quartiles of the ratios of times that belong together."""
-    ratios = [one / other for one, other in zip(times, reference, strict=True)]
-    low, median, high = statistics.quantiles(ratios, n=4, method="inclusive")
-    return {"median": median, "lower_quartile": low, "upper_quartile": high}
 
 
 def difference(result: torch.Tensor, expected: torch.Tensor) -> float:
@@ -109,13 +83,8 @@ def difference(result: torch.Tensor, expected: torch.Tensor) -> float:
     return float((values[0] - values[1]).abs().max() / values[1].abs().max())
 
 
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", required=True, metavar="FILE", help="where to write the rows")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where to write the rows")
     parser.add_argument("--families", nargs="+", choices=BENCHES, default=list(BENCHES), help="default: all")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: small)")
     parser.add_argument("--steps", type=int, default=4, help="sampling steps a call (default: 4)")
@@ -124,34 +93,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(args: argparse.Namespace) -> None:
     """Measure and write what `add_arguments` asked for."""
     if args.rounds < 2 or args.steps < 1:
         raise SystemExit("--rounds must be at least 2 and --steps at least 1")
     diffusers.logging.set_verbosity_error()
-    on_gpu = args.device.startswith("cuda")
-    report = {
-        "device": torch.cuda.get_device_name(args.device) if on_gpu else platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "dtype": args.dtype,
-        "size": asdict(SIZES[args.size]),
-        "steps": args.steps,
-        "rounds": args.rounds,
-        "rows": [],
-    }
+    asked = {name: getattr(args, name) for name in ("dtype", "size", "steps", "rounds", "device")}
+    meta, rows = describe_run(**asked, **machine()), []
     for name in args.families:
-        row = measure(name, args)
-        report["rows"].append(row)
+        rows.append(measure(name, args))
         print(
-            f"{name}: attached / plain {row['attached_over_plain']['median']:.3f}, "
-            f"attached / modular ({row['modular_guider']}) {row['attached_over_modular']['median']:.3f}",
+            "{family}: attached / plain {time_ratio:.3f}, attached / modular ({modular_guider}) "
+            "{time_ratio_to_modular:.3f}".format(**rows[-1]),
             flush=True,
         )
-        write_json(args.json, report)  # after each, so that a run cut short leaves what it has
-    return report
+        write_report(args.json, meta, rows)  # after each, so that a run cut short leaves what it has
 
 
 def main(argv: list[str] | None = None) -> None:

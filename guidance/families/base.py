@@ -74,8 +74,8 @@ class Family:
     Attributes:
         pipelines: class names of the pipelines; subclasses belong too.
         denoiser: the pipeline's attribute that holds the network.
-        sample, timestep: names of the denoiser's arguments.
         enable: what a user sets so that the unconditional pass runs; completes "set ...".
+        sample, timestep: names of the denoiser's arguments.
         calls: 1 for one call with both halves in one batch, 2 for two calls of one half each.
         cond_first: whether the conditional half, or call, comes first.
         negated: whether the network predicts minus what the scheduler expects.
@@ -94,9 +94,9 @@ class Family:
 
     pipelines: tuple[str, ...]
     denoiser: str
-    sample: str
-    timestep: str
     enable: str
+    sample: str = "hidden_states"
+    timestep: str = "timestep"
     calls: int = 1
     cond_first: bool = False
     negated: bool = False

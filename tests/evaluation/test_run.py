@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.evaluation import ChunkStore, Moments, find_run
+from guidance.evaluation import ChunkStore, Moments, find_run, read_report
 from guidance.evaluation.run import describe_seeds
 
 from . import runs
-from .runs import EXTRACTOR, report, run, run_and_report
+from .runs import EXTRACTOR, noise_draw, report, run, run_and_report
 
 
-def noise_draw(seeds):
-    """As quick as can be, and exact in any batch."""
-    images = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(images), {"nfe": torch.full((len(seeds),), 2)}
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+# What `accelerate launch` needs to start processes on a CPU too: it starts them itself for this option only.
+ACCELERATE = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+ACCELERATE += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it had ended before it was killed"
-        left.append(sum(map(len, ChunkStore(tmp_path / "killed" / "samples", samples).missing())))
+        left.append(sum(map(len, ChunkStore(tmp_path / "killed" / "samples", samples, 16).missing())))
     assert any(0 < count < samples for count in left), left
     last = start(tmp_path / "killed")
     last.join()
@@ -130,24 +130,49 @@ def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
     assert (tmp_path / "killed" / "report.json").read_bytes() == (tmp_path / "whole" / "report.json").read_bytes()
 
 
-def test_two_processes_give_the_bytes_of_one(undisturbed, tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "import sys, pathlib, torch\n"
-        "from tests.evaluation.runs import report, run\n"
-        "from guidance.evaluation.run import process_state\n"
-        "torch.set_num_threads(int(sys.argv[2]))\n"
-        "state, folder = process_state(), pathlib.Path(sys.argv[1])\n"
-        "assert state.num_processes == 2\n"
-        "store = run(folder, state=state)\n"
-        "if state.is_main_process:\n"
-        "    report(folder, store)\n"
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    launch += [str(script), str(tmp_path / "two"), str(torch.get_num_threads())]
-    environment = os.environ | {"PYTHONPATH": os.getcwd()}
-    result = subprocess.run(launch, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-2000:]
-    two = ChunkStore(tmp_path / "two" / "samples", 150)
-    for name in ("features", "alignment", "nfe"):
-        np.testing.assert_array_equal(two.array(name), undisturbed[0].array(name))
+def launch(how: list[str], *arguments) -> subprocess.Popen:
+    command = [sys.executable, "-m", *how, str(Path(runs.__file__).with_name("worker.py")), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-2000:]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = run(tmp_path / "one")
+    torch.set_num_threads(threads)
+    finish(launch(TORCHRUN, tmp_path / "two", "pipeline", 150))
+    assert stored(tmp_path / "two") == stored(one.folder.parent)
+
+
+@pytest.mark.slow
+def test_a_lost_workers_seeds_are_done_again(tmp_path):
+    """Of two live workers one is killed; the launcher ends the other, and started again they finish."""
+    samples = 300
+    launched = launch(TORCHRUN, tmp_path / "killed", "noise", samples, 1)
+    while not (tmp_path / "killed" / "pid").exists():
+        assert launched.poll() is None, launched.communicate()[1][-2000:]
+        time.sleep(0.05)
+    os.kill(int((tmp_path / "killed" / "pid").read_text()), signal.SIGKILL)
+    _, errors = launched.communicate()
+    assert launched.returncode != 0 and "SIGKILL" in errors
+    left = ChunkStore(tmp_path / "killed" / "samples", samples).missing()
+    assert range(192, 256) in left and range(64, 128) not in left
+
+    finish(launch(ACCELERATE, tmp_path / "killed", "noise", samples))
+    whole = run(tmp_path / "whole", samples, draw=noise_draw)
+    assert stored(tmp_path / "killed") == stored(tmp_path / "whole")
+    report(tmp_path / "whole", whole)
+    rows = [read_report(tmp_path / name / "report.json")[1] for name in ("killed", "whole")]
+    assert rows[0] == rows[1]
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """The files of everything measured."""
+    return {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}

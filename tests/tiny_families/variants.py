@@ -2,6 +2,7 @@
 
 import diffusers
 import torch
+from torchvision.transforms.functional import to_pil_image
 
 from . import image, video
 from .base import Tiny, embeddings
@@ -10,6 +11,8 @@ from .base import Tiny, embeddings
 PICTURES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(4))
 MASK = torch.cat([torch.zeros(2, 1, 16, 8), torch.ones(2, 1, 16, 8)], -1)
 CLIPS = torch.rand(2, 5, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+PICTURE = to_pil_image(PICTURES[0])
+EDITED = {"height": 256, "width": 256}
 START = {"image": PICTURES, "strength": 0.7}
 ONE_CLIP = {"image": PICTURES[:1], **embeddings(3, 8, batch=1)}
 PAINT = START | {"mask_image": MASK}
@@ -101,6 +104,67 @@ def qwen_controlnet(mask_channels: int = 0):
     return _randomised(net, "controlnet_blocks")
 
 
+def sana_autoencoder():
+    return diffusers.AutoencoderDC(
+        in_channels=3,
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock", "ResBlock"),
+        decoder_block_types=("ResBlock", "ResBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+    )
+
+
+def sana_controlnet():
+    net = diffusers.SanaControlNetModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=8,
+        sample_size=8,
+    )
+    return _randomised(net, "input_block", "controlnet_blocks")
+
+
+def z_controlnet(mask_channels: int = 0):
+    net = diffusers.ZImageControlNetModel(
+        control_layers_places=[0],
+        control_refiner_layers_places=[0],
+        control_in_dim=4 + mask_channels,
+        add_control_noise_refiner="control_noise_refiner" if mask_channels else None,
+        dim=32,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+    )
+    for block in net.control_layers:
+        _randomised(block, "after_proj")
+    return net
+
+
+class CoarseAutoencoder(diffusers.AutoencoderKLQwenImage):
+    """Edit pipelines bring every picture to a million pixels; thinned before it is encoded, it is few tokens."""
+
+    def encode(self, x: torch.Tensor, return_dict: bool = True):
+        return super().encode(x[..., ::32, ::32], return_dict)
+
+
+def coarse_autoencoder():
+    vae = CoarseAutoencoder.from_config(image.qwen_autoencoder().config)
+    vae.temperal_downsample = [False] * 6  # from which the pipelines learn the scale, 64
+    return vae
+
+
 def vace_transformer():
     return diffusers.WanVACETransformer3DModel(
         in_channels=4,
@@ -128,6 +192,7 @@ def _randomised(net: torch.nn.Module, *names: str) -> torch.nn.Module:
 FAMILY = {tiny.name: tiny for tiny in (*image.IMAGES, *video.VIDEOS)}
 SD, SDXL, SD3 = FAMILY["StableDiffusion"], FAMILY["StableDiffusionXL"], FAMILY["StableDiffusion3"]
 FLUX, QWEN, Z_IMAGE = FAMILY["Flux"], FAMILY["QwenImage"], FAMILY["Z-Image"]
+SANA = FAMILY["Sana"]
 WAN, COG, HUNYUAN = FAMILY["Wan 2.1"], FAMILY["CogVideoX"], FAMILY["HunyuanVideo"]
 
 VARIANTS = [
@@ -225,6 +290,41 @@ VARIANTS = [
         diffusers.QwenImageControlNetInpaintPipeline,
         {"control_image": PICTURES, "control_mask": MASK},
         controlnet=lambda: qwen_controlnet(4),
+    ),
+    *(
+        like(QWEN, name, kind, inputs | EDITED, vae=coarse_autoencoder, processor=lambda: None)
+        for name, kind, inputs in [
+            ("Edit", diffusers.QwenImageEditPipeline, {"image": PICTURE}),
+            (
+                "Edit Plus",
+                diffusers.QwenImageEditPlusPipeline,
+                {name: value[:1] for name, value in QWEN.inputs().items() if isinstance(value, torch.Tensor)}
+                | {"image": [PICTURE, PICTURE]},
+            ),
+            (
+                "Edit inpaint",
+                diffusers.QwenImageEditInpaintPipeline,
+                {"image": PICTURE, "mask_image": to_pil_image(MASK[0]), "strength": 0.7},
+            ),
+        ]
+    ),
+    like(
+        SANA,
+        "ControlNet",
+        diffusers.SanaControlNetPipeline,
+        {"control_image": PICTURES.repeat(1, 1, 2, 2), "height": 32, "width": 32},
+        vae=sana_autoencoder,
+        controlnet=sana_controlnet,
+    ),
+    like(
+        Z_IMAGE, "ControlNet", diffusers.ZImageControlNetPipeline, {"control_image": PICTURES}, controlnet=z_controlnet
+    ),
+    like(
+        Z_IMAGE,
+        "ControlNet inpaint",
+        diffusers.ZImageControlNetInpaintPipeline,
+        {"control_image": PICTURES, "image": PICTURES, "mask_image": MASK},
+        controlnet=lambda: z_controlnet(5),
     ),
     like(Z_IMAGE, "img2img", diffusers.ZImageImg2ImgPipeline, START),
     like(Z_IMAGE, "inpaint", diffusers.ZImageInpaintPipeline, PAINT),
