@@ -17,6 +17,7 @@ from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
+from .rigid import Detector, minder_similarity, rigid_similarity
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
 
@@ -29,6 +30,7 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "Detector",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -41,11 +43,13 @@ __all__ = [
     "classifier_free_guidance",
     "from_config",
     "load_guidance",
+    "minder_similarity",
     "parse_guidance",
     "raag",
     "raag_ratio",
     "raag_weight",
     "register_family",
+    "rigid_similarity",
     "save_guidance",
     "to_config",
 ]

@@ -1,0 +1,52 @@
+"""A small encoder of 32 x 32 pictures, for detectors where no foundation model can be had."""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+from ..evaluation.extractors import Transform
+
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+class PatchEncoder(ModelMixin, ConfigMixin):
+    """A residual convolutional network without batch statistics; pictures (B, 3, size, size) to features (B, features).
+
+    Args:
+        width: channels of the first stage; each of the three stages doubles them and halves the picture.
+        features: length of the feature vector.
+        size: pixels a side that it was trained on.
+    """
+
+    @register_to_config
+    def __init__(self, width: int = 32, features: int = 128, size: int = 32):
+        super().__init__()
+        stages = [nn.Conv2d(3, width, 3, 1, 1)]
+        for stage in range(3):
+            wide = width << stage
+            stages += [_Block(wide), nn.Conv2d(wide, 2 * wide if stage < 2 else wide, 2, 2)]
+        self.body = nn.Sequential(*stages, _Block(wide))
+        self.norm = nn.GroupNorm(8, wide)
+        self.head = nn.Linear(wide, features)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, features) features of normalised pictures (B, 3, size, size)."""
+        return self.head(nn.functional.silu(self.norm(self.body(images))).mean((-2, -1)))
+
+    def transform(self, size: int | None = None) -> Transform:
+        """What pictures in [0, 1] go through first."""
+        return Transform(size or self.config.size, MEAN, STD, "bilinear")
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        layers = []
+        for _ in range(2):
+            layers += [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images + self.layers(images)
