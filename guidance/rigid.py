@@ -131,9 +131,23 @@ class Detector:
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(f"expected pictures (B, 3, H, W) in [0, 1], got {tuple(images.shape)} {images.dtype}")
-        views = 1 + self.draws + (self.method == "minder")
-        parts = images.split(max(1, self.batch // views))
-        return torch.cat([self._score(part.to(self.encoder.device, torch.float32)) for part in parts])
+        device = self.encoder.device
+        parts = images.split(self._parts)
+        return torch.cat([self._score(*self.prepare(part.to(device, torch.float32))) for part in parts])
+
+    def prepare(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first half of `score`: the encoder's input (B, 3, size, size) and the seeds (B,) of the noise.
+
+        It runs where the pictures are, so that pictures of several sizes, prepared one by one, make one batch.
+        """
+        return self.encoder.transform(images), content_seeds(images)
+
+    @torch.no_grad()
+    def score_prepared(self, inputs: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        """The second half of `score`, of what `prepare` gave: (B,) float32 on the encoder's device."""
+        device = self.encoder.device
+        parts = zip(inputs.split(self._parts), seeds.split(self._parts), strict=True)
+        return torch.cat([self._score(part.to(device), numbers.to(device)) for part, numbers in parts])
 
     def verdict(self, scores: torch.Tensor) -> list[str]:
         """ "real", "generated" or "unsure" for each score. Raises ValueError if the detector is not calibrated."""
@@ -152,8 +166,12 @@ class Detector:
         scores = torch.cat([self.score(images).cpu() for images in real_images])
         return self.with_calibration(calibrate(scores, false_positive_rate, self.identity, unsure_rate))
 
-    def _score(self, images: torch.Tensor) -> torch.Tensor:
-        inputs = self.encoder.transform(images)
-        delta = content_noise(content_seeds(images), (self.draws, *inputs.shape[1:]))
+    @property
+    def _parts(self) -> int:
+        """Pictures to score at once."""
+        return max(1, self.batch // (1 + self.draws + (self.method == "minder")))
+
+    def _score(self, inputs: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        delta = content_noise(seeds, (self.draws, *inputs.shape[1:]))
         similarity = rigid_similarity if self.method == "rigid" else minder_similarity
         return similarity(self.encoder.features, inputs, delta, self.noise)

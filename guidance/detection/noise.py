@@ -13,6 +13,7 @@ import torch
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # 64-bit constants as the signed numbers that torch has
 _FIRST = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND = 0x94D049BB133111EB - 2**64
+_PART = 1 << 20  # values of a picture that are hashed at once
 
 
 def content_seeds(images: torch.Tensor) -> torch.Tensor:
@@ -21,11 +22,15 @@ def content_seeds(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: (B, C, H, W) in [0, 1]; rounded to 8 bits first, so a picture has the seed of the file it is written to.
     """
-    pixels = (images.float() * 255).round().clamp(0, 255).to(torch.int64).flatten(1)
-    positions = _mix(torch.arange(pixels.shape[1], device=images.device) * _GAMMA)
     # A sum of whole numbers that wraps around has one value in every order; the odd weights tell positions apart.
+    # It goes by parts, since the whole numbers of a photograph would take a gigabyte.
+    total = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    for start, part in zip(range(0, images[0].numel(), _PART), images.flatten(1).split(_PART, 1), strict=True):
+        pixels = (part.float() * 255).round().clamp(0, 255).to(torch.int64)
+        positions = _mix(torch.arange(start, start + pixels.shape[1], device=images.device) * _GAMMA)
+        total += ((pixels + 1) * (positions | 1)).sum(1)
     size = torch.full((1,), images.shape[-1] << 16 | images.shape[-2], device=images.device)
-    return _mix(_mix(((pixels + 1) * (positions | 1)).sum(1)) + size * _GAMMA)
+    return _mix(_mix(total) + size * _GAMMA)
 
 
 def content_noise(seeds: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
