@@ -40,12 +40,10 @@ def _paths(source: str) -> Iterator[str]:
         raise ValueError(f"there is no file or folder {source}")
     parts, empty = list(Path(source).parts), True
     fixed = next(i for i, part in enumerate(parts) if has_magic(part))
-    for path in _glob(os.path.join(*parts[:fixed]) if fixed else "", parts[fixed:]):
+    deep = "**" in parts
+    for path in _glob(os.path.join(*parts[:fixed]) if fixed else "", parts[fixed:], files=deep):
         empty = False
-        if "**" not in parts:
-            yield from _walk(path, seen)
-        elif not os.path.isdir(path):
-            yield path
+        yield from [path] if deep else _walk(path, seen)
     if empty:
         raise ValueError(f"nothing matches {source}")
 
@@ -77,23 +75,30 @@ def _walk(path: str, seen: set[tuple[int, int]], folders: bool = False) -> Itera
         yield path
 
 
-def _names(folder: str) -> list[str]:
-    return sorted((name for name in os.listdir(folder or ".") if not name.startswith(".")), key=os.fsencode)
+def _names(folder: str, hidden: bool = False) -> list[str]:
+    names = os.listdir(folder or ".")
+    return sorted((name for name in names if hidden or not name.startswith(".")), key=os.fsencode)
 
 
-def _glob(folder: str, parts: list[str]) -> Iterator[str]:
-    """Paths below `folder` whose names match `parts`, one for each level but for `**`."""
+def _glob(folder: str, parts: list[str], files: bool) -> Iterator[str]:
+    """Paths below `folder` whose names match `parts`, one for each level but for `**`; with `files`, no folders.
+
+    A folder on the way that cannot be listed is given itself.
+    """
     first, rest = parts[0], parts[1:]
     if first == "**":
         for below in _walk(folder, set(), folders=True):
-            yield from _glob(below, rest or ["*"])
+            yield from _glob(below, rest or ["*"], files)
         return
     if not os.path.isdir(folder or "."):
         return
-    # Names that begin with a dot are left out by `_names`; a pattern that begins with one asks for them.
-    names = sorted(os.listdir(folder or "."), key=os.fsencode) if first.startswith(".") else _names(folder)
+    try:
+        names = _names(folder, hidden=first.startswith("."))
+    except OSError:
+        yield folder
+        return
     for path in (os.path.join(folder, name) for name in names if fnmatchcase(name, first)):
         if rest:
-            yield from _glob(path, rest)
-        else:
+            yield from _glob(path, rest, files)
+        elif not (files and os.path.isdir(path)):
             yield path
