@@ -192,7 +192,7 @@ def test_a_truncated_file_is_skipped(tmp_path, colours):
 
 
 def test_damaged_files_are_read_or_skipped_with_the_same_reason_each_time(tmp_path):
-    """Bytes of every format turned, cut and blanked: a thousand files, nothing raised, every reason one line of text."""
+    """Every format, with bytes turned, cut and blanked: nothing is raised, and every reason is one line of text."""
     kinds, skipped = set(), 0
     for name, data in mutations(1000, seed=1):
         (tmp_path / name).write_bytes(data)
