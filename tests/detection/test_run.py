@@ -73,7 +73,7 @@ def test_reasons_are_rows(folder, detector):
         "50x.png": "an empty file",
     }
     good = rows[0]
-    assert (good["width"], good["height"], good["format"]) == Image.open(good["path"]).size + ("PNG",)
+    assert (good["width"], good["height"], good["format"]) == (*Image.open(good["path"]).size, "PNG")
 
 
 def test_a_score_that_is_no_number_is_an_error(folder, detector):
