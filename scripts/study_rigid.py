@@ -120,7 +120,7 @@ def pictures(world: str, split: str, args: argparse.Namespace) -> Sets:
 
 
 def pairs(sets: Sets) -> list[tuple[str, str, bool, torch.Tensor, torch.Tensor]]:
-    """(real, fake, control, positions of the one side, of the other) by names in `sets`; controls are halves of a set."""
+    """(one side, other side, control, positions in each) for the names in `sets`; a control is two halves of a set."""
     real = torch.arange(len(sets["real"]))
     found = [("real", name, False, real, torch.arange(len(sets[name]))) for name in sets if name != "real"]
     return found + [(name, name, True, real[0::2], real[1::2]) for name in sets]

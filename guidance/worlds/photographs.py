@@ -37,7 +37,7 @@ def load_photographs(split: str) -> list[torch.Tensor]:
 
 
 def load_patches(split: str, size: int = PATCH, contrast: float = 0.04) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patches (N, 3, size, size) of 8-bit values as float32 in [0, 1], beside each other; and each one's photograph (N,).
+    """Patches (N, 3, size, size) in [0, 1] of 8-bit values, side by side; and the photograph (N,) of each.
 
     Args:
         contrast: patches with a smaller standard deviation (plain sky, blurred background) are left out.
