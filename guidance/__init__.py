@@ -13,6 +13,7 @@ from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .detect import Detection, detect
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
@@ -30,6 +31,7 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "Detection",
     "Detector",
     "Family",
     "GuidanceInterval",
@@ -41,6 +43,7 @@ __all__ = [
     "attach",
     "chain",
     "classifier_free_guidance",
+    "detect",
     "from_config",
     "load_guidance",
     "minder_similarity",

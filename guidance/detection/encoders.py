@@ -12,6 +12,7 @@ import torch
 from ..evaluation.extractors import IMAGENET, Extractor, Transform, clip, dinov2
 
 
+AS_IS = Transform()
 KINDS = ("timm", "open_clip", "torchvision", "local", "random")
 DEFAULT = "timm:vit_large_patch14_dinov2.lvd142m"
 
@@ -31,7 +32,7 @@ class Encoder:
 
     name: str
     network: Callable[[torch.Tensor], torch.Tensor]
-    transform: Transform = Transform()
+    transform: Transform = AS_IS
     device: str | torch.device = "cpu"
     dtype: torch.dtype = torch.float32
     weights: str | None = None

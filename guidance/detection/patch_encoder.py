@@ -15,7 +15,7 @@ class PatchEncoder(ModelMixin, ConfigMixin):
     """A residual convolutional network without batch statistics; pictures (B, 3, size, size) to features (B, features).
 
     Args:
-        width: channels of the first stage; each of the three stages doubles them and halves the picture.
+        width: channels of the first stage; there are three, and each halves the picture and doubles them.
         features: length of the feature vector.
         size: pixels a side that it was trained on.
     """
@@ -23,11 +23,15 @@ class PatchEncoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, width: int = 32, features: int = 128, size: int = 32):
         super().__init__()
-        stages = [nn.Conv2d(3, width, 3, 1, 1)]
-        for stage in range(3):
-            wide = width << stage
-            stages += [_Block(wide), nn.Conv2d(wide, 2 * wide if stage < 2 else wide, 2, 2)]
-        self.body = nn.Sequential(*stages, _Block(wide))
+        wide = 4 * width
+        self.body = nn.Sequential(
+            nn.Conv2d(3, width, 4, 2, 1),
+            _Block(width),
+            nn.Conv2d(width, 2 * width, 2, 2),
+            _Block(2 * width),
+            nn.Conv2d(2 * width, wide, 2, 2),
+            _Block(wide),
+        )
         self.norm = nn.GroupNorm(8, wide)
         self.head = nn.Linear(wide, features)
 
