@@ -44,13 +44,18 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def sample(pipe, pictures: Sequence[Picture], guidance: Sequence, **call):
-    """Call `pipe` once for `pictures`, each with a generator of its own; what the pipeline returns."""
-    conditions = [picture.condition for picture in pictures]
+def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance: Sequence, **call):
+    """Call `pipe` once: every prompt or class id with the generator of its seed.
+
+    Returns:
+        What the pipeline returned, and the network evaluations a picture; a conditional and an unconditional pass
+        count as one.
+    """
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
-    noise = generators([picture.seed for picture in pictures])
-    with attach(pipe, guidance) if guidance else nullcontext():
-        return pipe(**{name: conditions}, generator=noise, **call)
+    with attach(pipe, guidance) if guidance else nullcontext() as attachment:
+        output = pipe(**{name: list(conditions)}, generator=generators(seeds), **call)
+        evaluations = len(pipe.scheduler.timesteps) + (attachment.evaluations if guidance else 0)
+    return output, evaluations
 
 
 def generate(pipe, pictures: Sequence[Picture], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:
@@ -63,8 +68,9 @@ def generate(pipe, pictures: Sequence[Picture], guidance: Sequence, batch_size: 
     with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture") as progress:
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
-            images = sample(pipe, batch, guidance, output_type="pil", **call).images
-            for picture, image in zip(batch, images, strict=True):
+            conditions, numbers = zip(*((picture.condition, picture.seed) for picture in batch), strict=True)
+            output, _ = sample(pipe, conditions, numbers, guidance, output_type="pil", **call)
+            for picture, image in zip(batch, output.images, strict=True):
                 write_atomic(picture.path, image.save)
                 progress.update()
                 yield picture.path

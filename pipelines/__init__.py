@@ -1,5 +1,7 @@
 """diffusers pipelines that take `guidance=`, one small file a family; each also loads as `custom_pipeline=FILE`."""
 
+from diffusers import DiffusionPipeline
+
 from .class_conditional import ClassConditionalPipeline
 from .dit import GuidedDiTPipeline
 from .qwen_image import GuidedQwenImagePipeline
@@ -15,4 +17,12 @@ __all__ = [
     "GuidedStableDiffusion3Pipeline",
     "GuidedStableDiffusionXLPipeline",
     "GuidedWanPipeline",
+    "load",
 ]
+
+
+def load(name: str, **kwargs) -> DiffusionPipeline:
+    """`from_pretrained(name, **kwargs)` of the class that the checkpoint names: one of these, or diffusers' own."""
+    kind = DiffusionPipeline.load_config(name)["_class_name"]
+    ours = kind in __all__ if isinstance(kind, str) else False  # a list names a custom pipeline's file too
+    return (globals()[kind] if ours else DiffusionPipeline).from_pretrained(name, **kwargs)

@@ -9,19 +9,20 @@ Writes a grid of pictures, the course of RAAG's ratio, and a report to --out. A 
 import argparse
 from pathlib import Path
 
-import torch
+import numpy as np
 from PIL import Image, ImageDraw
 
 from guidance import CFG, RAAG, Trace
-from guidance.evaluation.report import describe_run, markdown_table, write_report
+from guidance.evaluation import describe_run, markdown_table, measure_setting, pipeline_draw, write_report
+from guidance.evaluation.study import row_name
 from guidance.files import write_atomic
 from guidance.generation import load_pipeline
-from guidance.worlds.shapes_measure import caption
-from guidance.worlds.shapes_score import draw, load_judge, score
+from guidance.worlds.subjects import load_subject
 
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STEPS = (5, 10, 30)
+CALL = {"guidance_scale": 2.0}  # the pipeline's own weight only switches the unconditional pass on
 SCALE = 3  # screen pixels for each pixel of a picture
 
 
@@ -41,8 +42,8 @@ def title(row: dict) -> str:
     return f"RAAG {row['w_max']:g}, {row['alpha']:g}, {row['steps']} steps"
 
 
-def grid(path: Path, drawn: list[tuple[dict, torch.Tensor]], columns: int) -> Path:
-    """Columns are prompts, rows are methods; each row is titled with its alignment and Frechet distance."""
+def grid(path: Path, drawn: list[tuple[dict, np.ndarray]], columns: int) -> Path:
+    """Columns are prompts, rows are methods with uint8 pictures (B, 3, 32, 32), titled with their two figures."""
     side, margin, head = 32 * SCALE, 6, 16
     canvas = Image.new("RGB", (columns * (side + margin) + margin, len(drawn) * (side + margin + head)), "white")
     pen = ImageDraw.Draw(canvas)
@@ -51,8 +52,7 @@ def grid(path: Path, drawn: list[tuple[dict, torch.Tensor]], columns: int) -> Pa
         figures = f"alignment {row['alignment']:.1%}, Frechet distance {row['frechet']:.3f}"
         pen.text((margin, top + 2), f"{title(row)}:  {figures}", fill="black")
         for column, image in enumerate(images[:columns]):
-            pixels = (image.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-            picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            picture = Image.fromarray(image.transpose(1, 2, 0)).resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(picture, (margin + column * (side + margin), top + head))
     return write_atomic(path, canvas.save)
 
@@ -74,19 +74,29 @@ def main() -> None:
         parser.error("--samples must be at least 2, and at least --columns")
 
     pipe = load_pipeline(str(ASSETS / "shapes"))
-    classifier, reference = load_judge(ASSETS)
+    subject = load_subject("shapes", ASSETS, pipe.device)
     seeds = range(args.samples)
     drawn, report = [], []
     for row, guidance in rows(args):
         print(f"drawing {args.samples} pictures: {title(row)}", flush=True)
-        images = draw(pipe, seeds, guidance, row["steps"], label=title(row))
-        row |= {"nfe": row["steps"]} | score(classifier, reference, images, seeds)
-        drawn.append((row, images))
-        report.append(row)
+        store, found = measure_setting(
+            args.out / "runs" / row_name(row | {"samples": args.samples}),
+            pipe,
+            subject,
+            seeds,
+            guidance,
+            CALL | {"num_inference_steps": row["steps"]},
+            {"row": row},
+            batch_size=50,
+            keep=args.samples,
+        )
+        report.append(row | found)
+        drawn.append((report[-1], store.array("images")))
 
     trace = Trace()
-    draw(pipe, range(32), [RAAG(args.w_max, args.alpha), trace], 30)
-    prompts = [caption(seed) for seed in range(args.columns)]
+    guided = [RAAG(args.w_max, args.alpha), trace]
+    pipeline_draw(pipe, subject.condition, guided, **subject.call, **CALL, num_inference_steps=30)(range(32))
+    prompts = [subject.condition(seed) for seed in range(args.columns)]
     picture = grid(args.out / "grid.png", drawn, args.columns)
     ratio = trace.plot(args.out / "ratio.png")
     meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", prompts=prompts)

@@ -14,53 +14,40 @@ docs/evaluation.md.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pipelines
 from guidance import Callback, parse_guidance, to_config
+from guidance.arguments import parse_call, parse_numbers, read_prompts
 from guidance.evaluation import (
     ChunkStore,
     Extractor,
     Reference,
-    collect,
-    contact_sheet,
-    curve_plot,
-    describe_run,
+    Subject,
     extractor_measure,
     figures_row,
     load_extractor,
     load_reference,
     load_side,
-    markdown_table,
-    pareto_plot,
-    pipeline_draw,
+    measure_setting,
+    publish,
+    publish_curves,
     summarise,
-    write_report,
 )
 from guidance.evaluation.frechet import merged
-from guidance.evaluation.run import Measure, describe_seeds, process_state
-from guidance.evaluation.summary import MEASURES, check_reference
-from guidance.files import write_atomic
+from guidance.evaluation.run import describe_seeds, process_state
+from guidance.evaluation.summary import MEASURES, NEEDS_NO_FEATURES, check_reference
 from guidance.generation import load_pipeline, parse_seeds
+from guidance.worlds.subjects import WORLDS, load_subject
 
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 SETTINGS = ("weight", "w_max", "alpha", "iterations", "step_size")  # of callbacks, that rows of a report name
 SHEET = 64  # pictures on the contact sheet
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is asked of the pipeline for each seed, how pictures are measured, and what they are compared with."""
-
-    condition: Callable[[int], str | int]
-    measure: Measure
-    reference: Reference | None
-    settings: dict
-    call: dict
+SCENES = 10_000  # of the shapes world, drawn where a measure needs their features
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,14 +59,19 @@ def parser() -> argparse.ArgumentParser:
     for sub in (run_parser, sweep_parser):
         sub.add_argument("pipeline", help="directory or hub id of a diffusers pipeline")
         what = sub.add_mutually_exclusive_group(required=True)
-        what.add_argument("--world", choices=["shapes"], help="prompts, measures and reference of this world")
+        what.add_argument("--world", choices=WORLDS, help="prompts, measures and reference of this world")
         what.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line; seeds take them in rotation")
         what.add_argument("--classes", metavar="IDS", help="class ids such as 0-999; seeds take them in rotation")
         sub.add_argument("--seeds", required=True, help="such as 0-9999")
         sub.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="more for the pipeline")
         sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
         sub.add_argument("--reference", type=Path, metavar="PATH", help="what the pictures are compared with")
-        sub.add_argument("--world-samples", type=int, default=10_000, help="scenes in the world's reference")
+        sub.add_argument(
+            "--world-samples",
+            type=int,
+            metavar="N",
+            help="draw N scenes of the shapes world as its reference (default: stored moments of 20,000)",
+        )
     run_parser.add_argument("--guidance", action="append", default=[], metavar="NAME:ARGUMENT=VALUE,...")
     run_parser.add_argument("--weight", type=float, help="the pipeline's own guidance_scale")
     run_parser.add_argument("--steps", type=int, default=30, help="denoising steps (default 30)")
@@ -119,20 +111,20 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     seeds, guidance = parse_seeds(args.seeds), [parse_guidance(text) for text in args.guidance]
-    subject, pipe = make_subject(args), load_pipeline(args.pipeline, args.dtype, args.device)
+    subject, pipe = load(args)
     store, row = run_one(args, args.out, pipe, subject, seeds, guidance, args.steps, args.weight)
     finish(args, subject.reference, [row], {"seeds": describe_seeds(seeds), **subject.settings}, store)
 
 
 def sweep(args: argparse.Namespace) -> None:
-    seeds, subject = parse_seeds(args.seeds), None
-    weights, steps = numbers("--weights", args.weights, float), numbers("--steps", args.steps, int)
+    seeds = parse_seeds(args.seeds)
+    weights, steps = parse_numbers("--weights", args.weights, float), parse_numbers("--steps", args.steps, int)
     plan = []
     for text in args.method:
         for weight in weights if "{weight}" in text or text == "none" else [None]:
             short = text.replace("{weight}", f"{weight:g}") if weight is not None else text
             plan.append(([] if text == "none" else [parse_guidance(part) for part in short.split()], short, weight))
-    subject, pipe = make_subject(args), load_pipeline(args.pipeline, args.dtype, args.device)
+    subject, pipe = load(args)
     rows = []
     for count in steps:
         for guidance, short, weight in plan:
@@ -142,12 +134,7 @@ def sweep(args: argparse.Namespace) -> None:
             rows.append(row if weight is None else row | {"weight": weight})
     finish(args, subject.reference, rows, {"seeds": describe_seeds(seeds), **subject.settings})
     if args.state.is_main_process:
-        lines = [row | {"method": f"{row['method']}, {row['steps']} steps"} for row in rows]
-        figures = [name for name in ("frechet", "alignment", "kid", "clip_score") if name in rows[0]]
-        for name in figures if any("weight" in row for row in rows) else []:
-            curve_plot(args.out / f"{name}.png", lines, y=name)
-        if len(figures) > 1:
-            pareto_plot(args.out / "pareto.png", lines, *figures[:2])
+        publish_curves(args.out, rows)
 
 
 def run_one(
@@ -156,16 +143,25 @@ def run_one(
     """One setting: sample, measure, and the row of the report."""
     if steps < 1:
         raise ValueError("--steps must be at least 1")
-    call = subject.call | {"num_inference_steps": steps} | ({} if weight is None else {"guidance_scale": weight})
+    call = {"num_inference_steps": steps} | ({} if weight is None else {"guidance_scale": weight})
     config = to_config(guidance)
-    settings = subject.settings | {"guidance": config, "call": call}
-    draw = pipeline_draw(pipe, subject.condition, guidance, **call)
-    store = collect(out, seeds, draw, subject.measure, settings, args.batch_size, SHEET, args.state)
+    store, found = measure_setting(
+        out,
+        pipe,
+        subject,
+        seeds,
+        guidance,
+        call,
+        {"guidance": config},
+        measures=wanted(args, subject.reference),
+        batch_size=args.batch_size,
+        keep=SHEET,
+        state=args.state,
+    )
     row = {"method": "+".join(entry["callback"].lower() for entry in config) or "cfg"}
     row |= {} if weight is None else {"weight": weight}
     row |= {name: entry[name] for entry in config for name in SETTINGS if name in entry}
-    row |= {"steps": steps, "nfe": float(store.array("nfe").mean()), "samples": store.samples}
-    return store, row | figures_row(summarise(store, subject.reference, wanted(args, subject.reference)))
+    return store, row | {"steps": steps} | found
 
 
 def score(args: argparse.Namespace) -> None:
@@ -181,87 +177,51 @@ def score(args: argparse.Namespace) -> None:
 
 def finish(args, reference: Reference | None, rows: list[dict], facts: dict, store: ChunkStore | None = None) -> None:
     """Write what was found, once."""
-    if not args.state.is_main_process:
-        return
-    side = reference and {"sha256": reference.digest, "samples": reference.count}
-    write_report(args.out / "report.json", describe_run(samples=rows[0]["samples"], reference=side, **facts), rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row if not name.endswith(("_interval", "_warning"))))
-    table = markdown_table(rows, columns)
-    write_atomic(args.out / "report.md", lambda temporary: temporary.write_text(table, encoding="utf-8"))
-    if store is not None:
-        contact_sheet(args.out / "samples.png", next(store.rows("images"))[:SHEET] / 255)
-    print(table)
-    for warning in dict.fromkeys(f"{k}: {v}" for row in rows for k, v in row.items() if k.endswith("_warning")):
-        print(warning)
+    if args.state.is_main_process:
+        images = next(store.rows("images"))[:SHEET] / 255 if store is not None else None
+        print(publish(args.out, rows, facts, reference, images))
 
 
-def make_subject(args: argparse.Namespace) -> Subject:
-    settings = {"pipeline": args.pipeline, "dtype": args.dtype}
-    call = dict(read_call(text) for text in args.call)
-    if args.world == "shapes":
-        return shapes_subject(args, settings, call)
-    asked = conditions(args)
+def load(args: argparse.Namespace) -> tuple[Subject, object]:
+    """What is measured, and the pipeline."""
+    call = parse_call(args.call)
+    subject = world_subject(args) if args.world else asked_subject(args)
+    check_reference(subject.reference, wanted(args, subject.reference))
+    settings = {"pipeline": args.pipeline, "dtype": args.dtype, **subject.settings}
+    pipe = load_pipeline(args.pipeline, args.dtype, args.device, pipelines.load)
+    return replace(subject, settings=settings, call={**subject.call, **call}), pipe
+
+
+def world_subject(args: argparse.Namespace) -> Subject:
+    reference = reference_at(args, args.reference, None) if args.reference else None
+    scenes = args.world_samples or (SCENES if needs_features(args) else None)
+    return load_subject(args.world, ASSETS, args.device, reference, scenes)
+
+
+def asked_subject(args: argparse.Namespace) -> Subject:
+    asked = parse_seeds(args.classes) if args.classes else read_prompts(args.prompts)
     extractor = load_extractor(args.extractor, args.device) if args.extractor else None
     if extractor is None:
         raise ValueError("--extractor is needed to measure pictures: inception, dinov2 or clip")
     reference = reference_at(args, args.reference, extractor) if args.reference else None
-    check_reference(reference, wanted(args, reference))
 
     def condition(seed: int) -> str | int:
         return asked[seed % len(asked)]
 
-    settings |= {"conditions": asked, "extractor": extractor.name}
-    return Subject(condition, extractor_measure(extractor, condition), reference, settings, call)
-
-
-def shapes_subject(args: argparse.Namespace, settings: dict, call: dict) -> Subject:
-    """A scene for each seed asks for its caption; features and alignment are read by the world's classifier."""
-    from guidance.worlds import ShapesClassifier, shapes_measure
-
-    path = Path(__file__).parents[1] / "assets" / "shapes-classifier"
-    classifier = ShapesClassifier.from_pretrained(path).eval().to(args.device)
-    if args.reference:
-        reference = reference_at(args, args.reference, None)
-    else:
-        reference = Reference.of(shapes_measure.real_features(classifier, args.world_samples))
-    settings |= {"conditions": "captions of the shapes world", "extractor": "shapes-classifier"}
-    measure = partial(shapes_measure.measure, classifier)
-    return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1} | call)
+    settings = {"conditions": asked, "extractor": extractor.name}
+    return Subject(condition, extractor_measure(extractor, condition), reference, settings)
 
 
 def reference_at(args: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
-    features = bool(set(args.measure or []) - {"frechet", "inception_score"})
-    return load_reference(path, extractor, args.out / "reference", features, args.batch_size, args.state)
+    return load_reference(path, extractor, args.out / "reference", needs_features(args), args.batch_size, args.state)
+
+
+def needs_features(args: argparse.Namespace) -> bool:
+    return bool(set(args.measure or []) - NEEDS_NO_FEATURES)
 
 
 def wanted(args: argparse.Namespace, reference: Reference | None) -> list[str]:
     return args.measure or (["frechet"] if reference is not None or args.command == "score" else [])
-
-
-def conditions(args: argparse.Namespace) -> list[str] | list[int]:
-    if args.classes:
-        return parse_seeds(args.classes)
-    lines = [line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines()]
-    if not any(lines):
-        raise ValueError(f"{args.prompts} holds no prompt")
-    return [line for line in lines if line]
-
-
-def read_call(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"cannot read --call {text!r}; write NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def numbers(option: str, text: str, kind: type) -> list:
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"cannot read {option} {text!r}; write numbers such as 1,2,4") from None
 
 
 if __name__ == "__main__":

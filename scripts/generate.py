@@ -11,11 +11,12 @@ pipeline's own is used. A run that was killed goes on where it stopped when the 
 
 import argparse
 import inspect
-import json
 import sys
 from pathlib import Path
 
+import pipelines
 from guidance import Trace, load_guidance, parse_guidance, to_config
+from guidance.arguments import parse_call, read_prompts
 from guidance.generation import generate, keep_settings, load_pipeline, parse_seeds, plan
 
 
@@ -44,13 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def conditions(args: argparse.Namespace) -> list[str] | list[int]:
     if args.classes:
         return [int(part) for part in args.classes.split(",")]
-    if args.prompt:
-        return args.prompt
-    lines = [line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines()]
-    prompts = [line for line in lines if line]
-    if not prompts:
-        raise ValueError(f"{args.prompts} holds no prompt")
-    return prompts
+    return args.prompt or read_prompts(args.prompts)
 
 
 def callbacks(args: argparse.Namespace) -> list:
@@ -63,15 +58,7 @@ def call_arguments(args: argparse.Namespace) -> dict:
     call = {"num_inference_steps": args.steps}
     if args.weight is not None:
         call["guidance_scale"] = args.weight
-    for text in args.call:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"cannot read --call {text!r}; write NAME=VALUE")
-        try:
-            call[name] = json.loads(value)
-        except json.JSONDecodeError:
-            call[name] = value
-    return call
+    return call | parse_call(args.call)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -80,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     guidance, call = callbacks(args), call_arguments(args)
     asked = conditions(args)
     pictures = plan(asked, parse_seeds(args.seeds), args.out, args.pair)
-    pipe = load_pipeline(args.pipeline, args.dtype, args.device)
+    pipe = load_pipeline(args.pipeline, args.dtype, args.device, pipelines.load)
     known = inspect.signature(pipe.__call__).parameters
     if unknown := set(call) - set(known):
         raise ValueError(f"{type(pipe).__name__} takes no argument {', '.join(sorted(unknown))}")

@@ -1,7 +1,7 @@
 """RAAG against plain classifier-free guidance on the shapes checkpoint: docs/results/raag.json and its plot.
 
-Every row is drawn from the same seeds and captions. Finished rows are kept in --work, so a killed study goes on where
-it stopped. About half an hour on two cores:
+Every row is drawn from the same seeds and captions. What is drawn is kept in --work, so a killed study goes on where it
+stopped. About half an hour on two cores:
 
     python scripts/study_raag.py
     python scripts/study_raag.py --samples 100 --steps 5 --out out/quick.json     # a quick look
@@ -9,34 +9,34 @@ it stopped. About half an hour on two cores:
 
 import argparse
 import itertools
-import json
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from guidance import CFG, RAAG
-from guidance.evaluation.report import describe_run, pareto_plot, write_report
-from guidance.files import write_json
+from guidance.evaluation import describe_run, pareto_plot, study, write_report
 from guidance.generation import load_pipeline
-from guidance.worlds.shapes_score import draw, load_judge, score
+from guidance.worlds.subjects import load_subject
 
 
 WEIGHTS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
 GRID = tuple(itertools.product((5.0, 10.0, 18.0), (2.0, 8.0, 12.0)))  # (w_max, alpha)
-
-
 VISIBLE = 0.8  # alignment from which the plot shows a row
 
 
-def settings(steps: list[int]) -> list[dict]:
+def table(steps: list[int]) -> list[dict]:
     """What distinguishes the rows: method, its parameters, and the number of steps."""
     cfg = [{"method": "cfg", "weight": weight} for weight in WEIGHTS]
     raag = [{"method": "raag", "w_max": w_max, "alpha": alpha} for w_max, alpha in GRID]
-    return [row | {"steps": count, "nfe": count} for count in steps for row in [*cfg, *raag]]
+    return [row | {"steps": count} for count in steps for row in [*cfg, *raag]]
 
 
 def guidance(row: dict) -> list:
     return [CFG(row["weight"]) if row["method"] == "cfg" else RAAG(row["w_max"], row["alpha"])]
+
+
+def call(row: dict) -> dict:
+    """Arguments of the pipeline's call; its own weight only switches the unconditional pass on."""
+    return {"guidance_scale": 2.0, "num_inference_steps": row["steps"]}
 
 
 def dominated(rows: list[dict], cheap: int, dear: int) -> tuple[int, int]:
@@ -67,19 +67,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 30])
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--out", type=Path, default=Path("docs/results/raag.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-raag"), help="finished rows")
+    parser.add_argument("--work", type=Path, default=Path("out/study-raag"), help="what is drawn")
     args = parser.parse_args()
 
     pipe = load_pipeline(str(args.assets / "shapes"), args.dtype)
-    classifier, reference = load_judge(args.assets)
-    seeds, rows = range(args.samples), []
-    for row in tqdm(settings(args.steps), unit="row"):
-        name = "-".join(f"{key}={value}" for key, value in row.items())
-        path = args.work / f"{name}-{args.samples}-{args.dtype}.json"
-        if not path.exists():
-            images = draw(pipe, seeds, guidance(row), row["steps"], label=name)
-            write_json(path, row | score(classifier, reference, images, seeds))
-        rows.append(json.loads(path.read_text(encoding="utf-8")))
+    subject = load_subject("shapes", args.assets, pipe.device)
+    subject = replace(subject, settings={"pipeline": "shapes", "dtype": args.dtype, **subject.settings})
+    folder = args.work / f"{args.samples}-{args.dtype}"
+    rows = study(table(args.steps), lambda row: (pipe, guidance(row), call(row)), folder, subject, range(args.samples))
     meta = describe_run(
         samples=args.samples, seeds=f"0-{args.samples - 1}", checkpoint="assets/shapes", dtype=args.dtype
     )

@@ -23,7 +23,8 @@ def comparison(rows: list[dict]) -> str:
     lines = []
     for slow in (row for row in rows if row["method"] == "cfg" and row["steps"] == 30):
         fast = best_alternative(slow, rows) or {}
-        lines.append(slow | {f"raag_{name}": fast.get(name) for name in ("w_max", "alpha", "alignment", "frechet")})
+        plain = {name: slow[name] for name in ("weight", "alignment", "frechet")}  # without intervals: it is wide
+        lines.append(plain | {f"raag_{name}": fast.get(name) for name in ("w_max", "alpha", "alignment", "frechet")})
     headings = {
         "weight": "CFG weight, 30 steps",
         "alignment": "alignment",

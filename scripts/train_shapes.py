@@ -16,8 +16,10 @@ from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch.nn import functional
 from torchvision.utils import save_image
 
+from guidance.evaluation import Moments
 from guidance.worlds.shapes import Scenes
 from guidance.worlds.shapes_classifier import ShapesClassifier, aligned
+from guidance.worlds.shapes_measure import REFERENCE, real_features
 from guidance.worlds.shapes_model import (
     LATENT_SIZE,
     BiasedJointAttention,
@@ -28,7 +30,6 @@ from guidance.worlds.shapes_model import (
     build_transformer,
     write_card,
 )
-from guidance.worlds.shapes_score import save_reference
 from guidance.worlds.training import Plan, train
 
 
@@ -69,7 +70,7 @@ def train_classifier(args: argparse.Namespace) -> None:
     print(f"classifier: {accuracy:.2%} of clean scenes read without a mistake")
     folder = args.assets / "shapes-classifier"
     model.save_pretrained(folder)
-    save_reference(model, folder)
+    Moments.of(real_features(model, 20_000)).save(folder / REFERENCE)
     write_card(
         folder,
         "# Attribute classifier of the shapes world\n\nMade by `scripts/train_shapes.py classifier`, with the moments "

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from guidance import RAAG
-from guidance.generation import Picture, generate, keep_settings, load_pipeline, parse_seeds, plan
+from guidance.generation import Picture, generate, keep_settings, load_pipeline, parse_seeds, plan, sample
 
 from .tiny import PROMPTS, tiny_dit, tiny_sd3
 
@@ -137,3 +137,15 @@ def test_bad_arguments_exit_with_2_and_one_sentence(arguments, message, monkeypa
         script.main()
     error = capsys.readouterr().err
     assert stop.value.code == 2 and message in error and "Traceback" not in error
+
+
+def test_evaluations_of_the_network_are_counted(pipe):
+    def again(step, proceed):
+        step.denoise(step.sample, step.timestep)
+        return proceed(step)
+
+    call = CALL | {"output_type": "latent", "guidance_scale": 3.0}
+    plain, evaluations = sample(pipe, PROMPTS, [5, 6], [], **call)
+    assert (plain.images.shape[0], evaluations) == (2, 2)
+    other, evaluations = sample(pipe, PROMPTS, [5, 6], [again], **call)
+    assert evaluations == 4 and (other.images == plain.images).all()

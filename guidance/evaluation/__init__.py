@@ -7,6 +7,7 @@ from .frechet import frechet_distance, frechet_figure
 from .kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
 from .moments import Moments
 from .neighbours import density_coverage, neighbour_figures, precision_recall
+from .publish import publish, publish_curves
 from .references import load_reference, load_side
 from .report import (
     contact_sheet,
@@ -68,6 +69,8 @@ __all__ = [
     "pareto_plot",
     "pipeline_draw",
     "precision_recall",
+    "publish",
+    "publish_curves",
     "read_report",
     "read_statistics",
     "study",

@@ -1,15 +1,13 @@
 """Sampling and measuring many pictures over any number of processes, so that a killed run goes on where it stopped."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..attach import attach
-from ..generation import generators, keep_settings
+from ..generation import keep_settings, sample
 from .chunks import CHUNK, ChunkStore
 from .extractors import Extractor
 from .scores import clip_score
@@ -25,16 +23,12 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
     """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and a generator of its own.
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
-    The further array is `nfe`, network evaluations a picture; a conditional and an unconditional pass count as one.
+    The further array is `nfe`, network evaluations a picture, as `sample` counts them.
     """
 
     def draw(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        conditions = [condition(seed) for seed in seeds]
-        name = "class_labels" if isinstance(conditions[0], int) else "prompt"
-        with attach(pipe, guidance) if guidance else nullcontext() as attachment:
-            images = pipe(**{name: conditions}, generator=generators(seeds), output_type="pt", **call).images
-            nfe = len(pipe.scheduler.timesteps) + (attachment.evaluations if guidance else 0)
-        return images, {"nfe": torch.full((len(seeds),), nfe)}
+        output, nfe = sample(pipe, [condition(seed) for seed in seeds], seeds, guidance, output_type="pt", **call)
+        return output.images, {"nfe": torch.full((len(seeds),), nfe)}
 
     return draw
 

@@ -13,6 +13,8 @@ from .sources import Reference
 
 #: What may be asked for. All but the first and the last need the features of both sides in memory.
 MEASURES = ("frechet", "kid", "neighbours", "cmmd", "inception_score")
+#: Those that the features of a reference's single samples are not needed for.
+NEEDS_NO_FEATURES = frozenset({"frechet", "inception_score"})
 #: Stored for other ends than a figure of their own.
 _NO_SCORES = frozenset({"features", "logits", "images", "nfe"})
 
@@ -53,7 +55,7 @@ def check_reference(reference: Reference | None, measures: Sequence[str]) -> Non
             continue
         if reference is None:
             raise ValueError(f"{measure} needs a reference")
-        if measure != "frechet" and reference.features is None:
+        if measure not in NEEDS_NO_FEATURES and reference.features is None:
             raise ValueError(f"{measure} needs the features of the reference's samples, and it has statistics only")
 
 

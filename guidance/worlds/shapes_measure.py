@@ -9,6 +9,9 @@ from .shapes import Scenes
 from .shapes_classifier import ShapesClassifier, aligned
 
 
+REFERENCE = "reference.safetensors"  # moments of real scenes, beside the classifier, whose features they are
+
+
 @cache
 def caption(seed: int) -> str:
     """The caption of a scene that belongs to `seed`; the same for every model, so that models can be compared."""

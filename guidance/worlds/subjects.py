@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation import Reference, Subject
+from ..evaluation import Reference, Subject, read_statistics
 from . import digits_measure, shapes_measure
 from .digits_classifier import DigitsClassifier
 from .shapes_classifier import ShapesClassifier
@@ -19,13 +19,15 @@ def load_subject(
     assets: Path,
     device: str | torch.device = "cpu",
     reference: Reference | None = None,
-    scenes: int = 10_000,
+    scenes: int | None = None,
 ) -> Subject:
     """The subject of `world`, judged by its classifier in `assets`.
 
     Args:
         world: "shapes" (alignment, Frechet distance) or "digits" (accuracy, Frechet distance).
-        reference: in place of the world's own: `scenes` scenes drawn by code, or all 1797 real digits.
+        reference: in place of the world's own: stored moments of 20,000 scenes, or all 1797 real digits.
+        scenes: of the shapes world, to draw as its reference: with their features, as all measures but the Frechet
+            distance need them. A thousand take about a second on one core.
 
     Raises:
         ValueError: another world, or no classifier in `assets`.
@@ -40,11 +42,12 @@ def load_subject(
     if not folder.is_dir():
         raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
     judge = kind.from_pretrained(folder).eval().to(device)
-    if reference is None:
-        counts = {"count": scenes} if world == "shapes" else {}
-        reference = Reference.of(module.real_features(judge, **counts))
     measure = partial(module.measure, judge)
     settings = {"conditions": f"of the {world} world", "extractor": name}
-    if world == "shapes":
-        return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1})
-    return Subject(digits_measure.label, measure, reference, settings)
+    if world == "digits":
+        reference = reference or Reference.of(digits_measure.real_features(judge))
+        return Subject(digits_measure.label, measure, reference, settings)
+    if scenes is not None:
+        reference = reference or Reference.of(shapes_measure.real_features(judge, scenes))
+    reference = reference or read_statistics(folder / shapes_measure.REFERENCE)
+    return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1})

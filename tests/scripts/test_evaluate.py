@@ -126,3 +126,13 @@ def test_benchmark_measures_the_same_distance():
     values = [row["frechet"] for row in rows]
     assert values == pytest.approx([values[0]] * 3, rel=1e-5)
     assert all(row["pictures_per_second"] > 0 for row in rows)
+
+
+def test_the_digits_world(tmp_path, call):
+    command = ["run", evaluate.ASSETS / "digits", "--world", "digits", "--seeds", "0-69", "--steps", 3]
+    call(*command, "--guidance", "cfg:weight=2", "--batch-size", 70, "--measure", "neighbours", "--out", tmp_path)
+    _, (row,) = read_report(tmp_path / "report.json")
+    assert {"method": "cfg", "weight": 2, "steps": 3, "samples": 70}.items() <= row.items()
+    assert {"accuracy", "precision", "coverage"} <= set(row)
+    with Image.open(tmp_path / "samples.png") as sheet:
+        assert sheet.size == (8 * 10 + 2, 8 * 10 + 2)

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidance.worlds import Scenes, aligned
-from guidance.worlds.shapes_score import load_judge
+from guidance.worlds import Scenes, ShapesClassifier, aligned
 
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -12,7 +11,7 @@ ASSETS = Path(__file__).parents[2] / "assets"
 
 @pytest.fixture(scope="module")
 def classifier():
-    return load_judge(ASSETS)[0]
+    return ShapesClassifier.from_pretrained(ASSETS / "shapes-classifier").eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,35 @@
+"""What command lines say in text: prompts in a file, arguments of a pipeline's call, lists of numbers."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not blank. Raises ValueError if there is none."""
+    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    if not any(lines):
+        raise ValueError(f"{path} holds no prompt")
+    return [line for line in lines if line]
+
+
+def parse_call(texts: Iterable[str]) -> dict[str, object]:
+    """Arguments from texts `NAME=VALUE`; a value that is no JSON is a string. Raises ValueError without `=`."""
+    call = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"cannot read --call {text!r}; write NAME=VALUE")
+        try:
+            call[name] = json.loads(value)
+        except json.JSONDecodeError:
+            call[name] = value
+    return call
+
+
+def parse_numbers(option: str, text: str, kind: type) -> list:
+    """Numbers of `kind` from a text such as `1,2,4`. Raises ValueError that names the `option`."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"cannot read {option} {text!r}; write numbers such as 1,2,4") from None
