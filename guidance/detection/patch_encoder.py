@@ -12,7 +12,7 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class PatchEncoder(ModelMixin, ConfigMixin):
-    """A residual convolutional network without batch statistics; pictures (B, 3, size, size) to features (B, 4 * width).
+    """A residual network without batch statistics: pictures (B, 3, size, size) to features (B, 4 * width).
 
     As usual with SimCLR (arXiv 2002.05709) the last layer serves the training alone, and the features are those before
     it; less their mean over the training's pictures, without which all cosines are near one.
