@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from guidance.detection.patch_encoder import PatchEncoder
-from guidance.worlds.photographs import SPLITS, load_photographs
+from guidance.worlds.photographs import SPLITS, load_patches, load_photographs
 from guidance.worlds.shapes_model import write_card
 from guidance.worlds.training import Plan, train
 
@@ -91,10 +91,12 @@ def main(argv: list[str] | None = None) -> None:
     def loss(generator: torch.Generator) -> torch.Tensor:
         places = crops(photographs, args.batch, size, generator)
         views = [normalise(view(places, size, args.noise, generator)) for _ in range(2)]
-        return contrast(*model(torch.cat(views)).chunk(2), args.temperature)
+        return contrast(*model.project(torch.cat(views)).chunk(2), args.temperature)
 
     plan = Plan(args.steps, args.learning_rate, args.seed, average=0.995, save_every=250, log_every=50)
     train(model, loss, plan, args.work)
+    with torch.no_grad():
+        model.centre.copy_(model(normalise(load_patches("train")[0])).mean(0))
     model.half().save_pretrained(args.out)
     names = ("steps", "batch", "learning_rate", "temperature", "noise", "width", "seed")
     write_card(args.out, CARD, {name: getattr(args, name) for name in names} | {"photographs": SPLITS["train"]})

@@ -12,16 +12,19 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class PatchEncoder(ModelMixin, ConfigMixin):
-    """A residual convolutional network without batch statistics; pictures (B, 3, size, size) to features (B, features).
+    """A residual network without batch statistics: pictures (B, 3, size, size) to features (B, 4 * width).
+
+    As usual with SimCLR (arXiv 2002.05709) the last layer serves the training alone, and the features are those before
+    it; less their mean over the training's pictures, without which all cosines are near one.
 
     Args:
         width: channels of the first stage; there are three, and each halves the picture and doubles them.
-        features: length of the feature vector.
+        projection: length of the vectors that are compared in training.
         size: pixels a side that it was trained on.
     """
 
     @register_to_config
-    def __init__(self, width: int = 32, features: int = 128, size: int = 32):
+    def __init__(self, width: int = 32, projection: int = 128, size: int = 32):
         super().__init__()
         wide = 4 * width
         self.body = nn.Sequential(
@@ -33,11 +36,16 @@ class PatchEncoder(ModelMixin, ConfigMixin):
             _Block(wide),
         )
         self.norm = nn.GroupNorm(8, wide)
-        self.head = nn.Linear(wide, features)
+        self.head = nn.Linear(wide, projection)
+        self.register_buffer("centre", torch.zeros(wide))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, features) features of normalised pictures (B, 3, size, size)."""
-        return self.head(nn.functional.silu(self.norm(self.body(images))).mean((-2, -1)))
+        """(B, 4 * width) features of normalised pictures (B, 3, size, size)."""
+        return nn.functional.silu(self.norm(self.body(images))).mean((-2, -1)) - self.centre
+
+    def project(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, projection) vectors that the training's loss compares."""
+        return self.head(self(images))
 
     def transform(self, size: int | None = None) -> Transform:
         """What pictures in [0, 1] go through first."""
