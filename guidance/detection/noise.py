@@ -13,7 +13,7 @@ import torch
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # 64-bit constants as the signed numbers that torch has
 _FIRST = 0xBF58476D1CE4E5B9 - 2**64
 _SECOND = 0x94D049BB133111EB - 2**64
-_PART = 1 << 20  # values of a picture that are hashed at once
+_PART = 1 << 18  # values of a picture that are hashed at once: few enough to stay in a cache
 
 
 def content_seeds(images: torch.Tensor) -> torch.Tensor:
