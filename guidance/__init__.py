@@ -13,10 +13,12 @@ from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .detect import Detection, detect
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
+from .rigid import Detector, minder_similarity, rigid_similarity
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
 
@@ -29,6 +31,8 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "Detection",
+    "Detector",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -39,13 +43,16 @@ __all__ = [
     "attach",
     "chain",
     "classifier_free_guidance",
+    "detect",
     "from_config",
     "load_guidance",
+    "minder_similarity",
     "parse_guidance",
     "raag",
     "raag_ratio",
     "raag_weight",
     "register_family",
+    "rigid_similarity",
     "save_guidance",
     "to_config",
 ]

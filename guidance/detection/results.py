@@ -1,0 +1,131 @@
+"""Files of results, CSV or JSON lines, that a killed run leaves in order: a row a file, appended by the batch."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from ..files import write_json
+
+
+FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error")
+SUFFIXES = (".csv", ".jsonl")
+
+
+def encode_rows(rows: Iterable[dict], suffix: str, header: bool = False) -> bytes:
+    """`rows` with `FIELDS` as bytes of a file with that suffix.
+
+    A path's bytes are kept in CSV even where they are no UTF-8; JSON writes them as lone surrogates, as Python does.
+    """
+    if suffix == ".jsonl":
+        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def read_rows(path: str | os.PathLike) -> Iterator[tuple[dict, int]]:
+    """Each whole row with the offset of its end; a last one that was cut off is left out.
+
+    Numbers of a CSV file come as text, and what is absent as "".
+    """
+    end = 0
+    with open(path, "rb") as file:
+
+        def lines() -> Iterator[str]:
+            nonlocal end
+            for line in file:
+                if line.endswith(b"\n"):
+                    end += len(line)
+                    yield line.decode("utf-8", "surrogateescape")
+
+        if Path(path).suffix == ".jsonl":
+            for line in lines():
+                yield json.loads(line), end
+            return
+        reader = csv.reader(lines())  # takes one line after another, and more for a path that holds a line break
+        next(reader, None)
+        for values in reader:
+            if len(values) == len(FIELDS):
+                yield dict(zip(FIELDS, values, strict=True)), end
+
+
+class ResultFile:
+    """A file that rows are appended to, batch by batch, and where a later run of the same settings goes on.
+
+    Beside it, in `PATH.json`, lie the settings that all its rows were made with.
+
+    Args:
+        path: ends in .csv or .jsonl.
+        settings: JSON-serialisable; all that a row depends on but the file.
+
+    Raises:
+        ValueError: another suffix, or `path` exists and was not made with these settings.
+    """
+
+    def __init__(self, path: str | os.PathLike, settings: dict):
+        self.path = Path(path)
+        if self.path.suffix not in SUFFIXES:
+            raise ValueError(f"results are written to a file that ends in {' or '.join(SUFFIXES)}, not to {path}")
+        if self.path.exists():
+            beside = settings_path(path)
+            if not beside.is_file():
+                raise ValueError(f"{path} exists and holds no results of ours; give another name")
+            before = json.loads(beside.read_text(encoding="utf-8"))
+            other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
+            if other:
+                raise ValueError(f"{path} was made with another {', '.join(other)}; give another name, or --overwrite")
+        else:
+            write_json(settings_path(path), settings)
+
+    def resume(self, batches: Iterable[Sequence[str]], seen=lambda row: None) -> Iterator[Sequence[str]]:
+        """The batches of paths that are not in the file yet. `seen` gets every row that is.
+
+        A batch that is there in part is cut off and done again, so that each picture has the same neighbours as in a
+        run that was not killed.
+
+        Raises:
+            ValueError: the file is of another list of paths.
+        """
+        batches, end = iter(batches), 0
+        rows = read_rows(self.path) if self.path.exists() else iter(())
+        for batch in batches:
+            found = list(islice(rows, len(batch)))
+            for (row, _), path in zip(found, batch, strict=False):
+                if row["path"] != path:
+                    raise self._other_list(row["path"], path)
+            if len(found) < len(batch):
+                batches = chain([batch], batches)
+                break
+            end = found[-1][1]
+            for row, _ in found:
+                seen(row)
+        else:
+            batches = iter(())
+            for row, _ in rows:
+                raise self._other_list(row["path"], "the end of the list")
+        if self.path.exists():
+            os.truncate(self.path, end)
+        return batches
+
+    def append(self, rows: list[dict]) -> None:
+        """Write a batch in one go."""
+        with open(self.path, "ab") as file:
+            file.write(encode_rows(rows, self.path.suffix, header=not file.tell()))
+
+    def _other_list(self, found: str, expected: str) -> ValueError:
+        return ValueError(
+            f"{self.path} is of another list of files: it has {found!r} in place of {expected!r}; "
+            "give another name, or --overwrite"
+        )
+
+
+def settings_path(path: str | os.PathLike) -> Path:
+    """Where the settings of a file of results lie."""
+    return Path(f"{os.fspath(path)}.json")

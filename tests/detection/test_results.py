@@ -1,0 +1,98 @@
+"""Files of results: what is written is read again, and a cut at any byte is made good."""
+
+import csv
+import json
+import os
+
+import pytest
+
+from guidance.detection.results import FIELDS, ResultFile, encode_rows, read_rows, settings_path
+from guidance.detection.run import batched
+
+
+PATHS = ["a.png", 'quote".png', "comma,.png", "line\nbreak.png", "return\r.png", "é.png", "\udcff.png", "last.png"]
+SETTINGS = {"identity": {"encoder": "e", "noise": 0.05}}
+
+
+def row(path: str) -> dict:
+    found = {"score": None, "error": "no, it is broken"} if path == "é.png" else {"score": 0.25, "verdict": "real"}
+    return dict.fromkeys(FIELDS) | {"path": path, "width": 3} | found
+
+
+def write(path, paths=PATHS, size=3, settings=SETTINGS) -> tuple[list[str], list[str]]:
+    """What was there, and what was done."""
+    results, seen, done = ResultFile(path, settings), [], []
+    for batch in results.resume(batched(paths, size), lambda row: seen.append(row["path"])):
+        results.append([row(path) for path in batch])
+        done += batch
+    return seen, done
+
+
+@pytest.fixture(params=["csv", "jsonl"])
+def path(request, tmp_path):
+    return tmp_path / f"r.{request.param}"
+
+
+def test_rows_come_back(path):
+    assert write(path) == ([], PATHS)
+    rows = [row for row, _ in read_rows(path)]
+    assert [row["path"] for row in rows] == PATHS
+    assert {float(row["score"]) for row in rows if row["score"]} == {0.25}
+    assert [row["error"] for row in rows if row["error"]] == ["no, it is broken"]
+
+
+def test_other_programs_read_them(tmp_path):
+    write(tmp_path / "r.csv")
+    write(tmp_path / "r.jsonl")
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == PATHS
+    assert [json.loads(line)["path"] for line in (tmp_path / "r.jsonl").read_text().splitlines()] == PATHS
+    assert b"\n\xff.png,real," in (tmp_path / "r.csv").read_bytes()  # the name's own bytes
+
+
+def test_a_cut_anywhere_is_made_good(path):
+    write(path)
+    whole = path.read_bytes()
+    for size in range(len(whole) + 1):
+        os.truncate(path, size)
+        seen, done = write(path)
+        assert seen + done == PATHS
+        assert len(seen) % 3 == 0 or not done  # only whole batches are kept
+        assert path.read_bytes() == whole
+
+
+def test_files_that_come_after_are_added(path):
+    write(path, PATHS[:4])
+    write(path)
+    grown = path.read_bytes()
+    path.unlink()
+    write(path)
+    assert path.read_bytes() == grown
+
+
+def test_another_list_is_refused(path):
+    write(path)
+    before = path.read_bytes()
+    for paths in (["0.png", *PATHS], PATHS[:5], PATHS[:6]):
+        with pytest.raises(ValueError, match="another list of files"):
+            write(path, paths)
+    assert path.read_bytes() == before
+
+
+def test_other_settings_are_refused(path):
+    write(path)
+    with pytest.raises(ValueError, match="another identity"):
+        write(path, settings={"identity": {"encoder": "e", "noise": 0.1}})
+    settings_path(path).unlink()
+    with pytest.raises(ValueError, match="no results of ours"):
+        write(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\.csv or \.jsonl"):
+        ResultFile(tmp_path / "r.txt", SETTINGS)
+
+
+def test_nan_is_refused_in_json():
+    with pytest.raises(ValueError, match="JSON"):
+        encode_rows([row("a.png") | {"score": float("nan")}], ".jsonl")
