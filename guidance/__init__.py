@@ -13,12 +13,14 @@ from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .diffier import DiffIER
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
+from .trial import step_error
 
 
 __version__ = "0.1.0"
@@ -29,6 +31,7 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "DiffIER",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -47,5 +50,6 @@ __all__ = [
     "raag_weight",
     "register_family",
     "save_guidance",
+    "step_error",
     "to_config",
 ]
