@@ -116,11 +116,11 @@ class DiffIER(Callback):
         for iteration in range(self.iterations):
             trial, error, changed = iterate(step, proceed, current, iteration)
             step.notes.setdefault("trial_error", error)
-            if self.tolerance is not None and previous is not None:
-                if not bool(error.mean() < (1 - self.tolerance) * previous.mean()):
-                    current = torch.where(per_sample(error <= previous, current), current, before)
-                    break
-            before, current, previous = current, changed, error
+            if previous is not None and not bool(error.mean() < (1 - self.tolerance) * previous.mean()):
+                current = torch.where(per_sample(error <= previous, current), current, before)
+                break
+            before, current = current, changed
+            previous = None if self.tolerance is None else error
         if self.reuse and self.objective == "pair" and not step.elsewhere:
             step.denoiser.reuse(trial)
         return current.to(prediction.dtype) if self.step_size else prediction
