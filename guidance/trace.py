@@ -39,7 +39,11 @@ _LEVEL_MEASURES = {
     "sigma": ("sigma", lambda step, _: step.sigma),
 }
 _LABELS = {name: label for name, (label, _) in (_MEASURES | _GUIDED_MEASURES | _LEVEL_MEASURES).items()}
-_LABELS |= {"error": "error of the step before", "trial_error": "error before the first iteration"}
+_LABELS |= {
+    "error": "error of the step before",
+    "cond_error": "the same, of the conditional prediction",
+    "trial_error": "error before the first iteration",
+}
 
 
 class Trace(Callback):
@@ -54,14 +58,16 @@ class Trace(Callback):
     the step before; 0 where there is none, as at the first step. The network's own prediction serves, so it costs no
     evaluation. It is the error at the sample where the sampler went: where that is not the one of `trial.next_step`
     (samplers of higher order, or with fresh noise), their difference is in it, and `trial_error` of
-    `DiffIER(step_size=0)` has the error alone, for one evaluation a step. It is right last in a list, after `DiffIER`.
+    `DiffIER(step_size=0)` has the error alone, for one evaluation a step. It is right last in a list, after `DiffIER`;
+    beside `DiffIER(reuse=True)` it is that of the reused prediction. `cond_error` is the same of the conditional
+    prediction, which is what training compares with the target.
 
     Attributes:
         runs: one dict for each call of the pipeline, name -> list of tensors, one a step.
 
     Args:
         levels: also record alpha and sigma; switch off for schedulers that are not understood.
-        error: also record the error of the step before.
+        error: also record `error` and `cond_error`, of the step before.
         start, stop: see `Callback`.
     """
 
@@ -86,28 +92,29 @@ class Trace(Callback):
             measures = measures | _LEVEL_MEASURES
         values = {name: measure(step, prediction) for name, (_, measure) in measures.items()}
         if self.error:
-            values["error"] = self._error(step, prediction)
+            values |= self._errors(step, prediction)
         for name, value in (values | step.notes).items():
             if not name.startswith("_"):
                 self.runs[-1].setdefault(name, []).append(value.detach())
         return prediction
 
-    def _error(self, step: Step, prediction: torch.Tensor) -> torch.Tensor:
-        found = step.notes.get("_before", prediction)  # DiffIER's result differs from what the network says here
-        error = step_error(found, found if self._target is None else self._target)
+    def _errors(self, step: Step, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
+        # DiffIER's result is not what the network says here.
+        found = {"error": step.notes.get("_before", prediction), "cond_error": step.cond}
+        errors = {name: step_error(p, p if self._target is None else self._target) for name, p in found.items()}
         self._target = next_target(step, prediction) if has_next(step) else None
-        return error
+        return errors
 
-    def accumulated_error(self, run: int = -1) -> torch.Tensor:
-        """(B,) float32 on the CPU: the error of one call of the pipeline, summed over its steps.
+    def accumulated_error(self, run: int = -1, name: str = "error") -> torch.Tensor:
+        """(B,) float32 on the CPU: `error`, or `cond_error`, of one call of the pipeline, summed over its steps.
 
         Raises:
             ValueError: nothing, or no error, was recorded.
         """
         data = self.to_dict(run)
-        if "error" not in data:
-            raise ValueError("the trace has no error; make it with Trace(error=True)")
-        return data["error"].sum(0)
+        if name not in data:
+            raise ValueError(f"the trace has no {name}; make it with Trace(error=True)")
+        return data[name].sum(0)
 
     def clear(self) -> None:
         """Forget what was recorded."""
