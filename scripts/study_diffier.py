@@ -28,8 +28,8 @@ WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 RAAG_WEIGHTS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # w_max; at 1 and below it is no other than plain guidance
 RAAG_ALPHA = 2.0
 BUDGETS = (10, 5, 20, 40)  # network evaluations, the most telling first
-SAMPLES = {"digits": 1000, "shapes": 400}
-BATCH = {"digits": 250, "shapes": 200}
+SAMPLES = {"digits": 1000, "shapes": 500}
+BATCH = {"digits": 250, "shapes": 250}
 DTYPE = {"digits": "float32", "shapes": "bfloat16"}
 #: Beside the default of one iteration with step size 0.5, at these weights and the first budget.
 VARIED_WEIGHTS = (1.0, 2.0, 4.0)
@@ -39,22 +39,21 @@ VARIED = (
     {"step_size": 1.0},
     {"iterations": 2, "step_size": 0.3},
     {"iterations": 3, "step_size": 0.5},
-    {"objective": "renoise"},
-    {"objective": "renoise", "step_size": 0.1},
+    {"objective": "renoise", "step_size": 0.2},
+    {"objective": "renoise", "step_size": 0.5},
+    {"objective": "renoise", "step_size": 1.0},
+    {"objective": "renoise", "iterations": 2, "step_size": 0.8},
     {"reuse": True, "step_size": 0.25},
     {"reuse": True, "step_size": 0.75},
     {"reuse": True, "step_size": 1.0},
 )
 ERRORS = ("error", "cond_error")
 _DEFAULT = {"iterations": 1, "step_size": 0.5, "objective": "pair", "reuse": False}
-LABELS = {
-    "cfg": "CFG",
-    "diffier": "DiffIER",
-    "diffier, reuse": "DiffIER, reuse",
-    "raag": "RAAG",
-    "raag+diffier": "RAAG + DiffIER",
-    "raag+diffier, reuse": "RAAG + DiffIER, reuse",
-}
+#: The settings of DiffIER that are measured at every weight and budget.
+KINDS = {"": {}, ", renoise": {"objective": "renoise", "step_size": 0.8}, ", reuse": {"reuse": True}}
+LABELS = {"cfg": "CFG", "raag": "RAAG"}
+LABELS |= {f"diffier{kind}": f"DiffIER{kind}" for kind in KINDS}
+LABELS |= {f"raag+diffier{kind}": f"RAAG + DiffIER{kind}" for kind in KINDS}
 
 
 def steps_of(budget: int, iterations: int = 0, reuse: bool = False) -> int:
@@ -77,11 +76,10 @@ def table(budgets: Sequence[int] = BUDGETS) -> list[dict]:
     """All rows of a world, the most telling first."""
     main, rest = [], []
     for budget in budgets:
-        for reuse in (None, False, True):
-            method, settings = ("cfg", {}) if reuse is None else ("diffier", {"reuse": reuse})
+        for method, settings in (("cfg", {}), *(("diffier", settings) for settings in KINDS.values())):
             (main if budget < 40 else rest).extend(row(method, weight, budget, **settings) for weight in WEIGHTS)
     for budget in budgets[:2]:
-        for method, settings in (("raag", {}), ("raag+diffier", {}), ("raag+diffier", {"reuse": True})):
+        for method, settings in (("raag", {}), *(("raag+diffier", settings) for settings in KINDS.values())):
             main += [row(method, weight, budget, **settings) for weight in RAAG_WEIGHTS]
     main += [row("diffier", weight, budgets[0], **varied) for varied in VARIED for weight in VARIED_WEIGHTS]
     return main + rest
@@ -138,10 +136,10 @@ def measure_world(world: str, rows: Sequence[Mapping], assets: Path, work: Path,
 
 def curve(given: Mapping) -> str:
     """The name of the curve that a row belongs to, or "" for one of the varied settings."""
-    settings = {name: given.get(name, value) for name, value in _DEFAULT.items()}
-    if settings | {"reuse": False} != _DEFAULT:
-        return ""
-    return given["method"] + (", reuse" if settings["reuse"] else "")
+    if "diffier" not in given["method"]:
+        return given["method"]
+    settings = {name: given[name] for name in _DEFAULT}
+    return next((given["method"] + kind for kind, own in KINDS.items() if settings == _DEFAULT | own), "")
 
 
 def curves(rows: Sequence[Mapping]) -> dict[tuple[str, int, str], list[Mapping]]:
