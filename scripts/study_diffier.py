@@ -187,6 +187,16 @@ def varied_table(rows: Sequence[Mapping]) -> str:
     return markdown_table(part, [*columns, "alignment", "frechet", *ERRORS], digits=3)
 
 
+def steps_table(rows: Sequence[Mapping], steps: int = 10) -> str:
+    """Plain guidance beside DiffIER at equal steps, so at about half the evaluations."""
+    part = [each for each in rows if each["steps"] == steps and curve(each) and "reuse" not in curve(each)]
+    part = [each | {"method": LABELS[curve(each)]} for each in part]
+    part.sort(key=lambda each: (each["world"], each["weight"], each["nfe"]))
+    return markdown_table(
+        part, ["world", "weight", "method", "steps", "nfe", "alignment", "frechet", *ERRORS], digits=3
+    )
+
+
 def plot_error(path: Path, rows: Sequence[Mapping], budget: int) -> Path:
     """Accumulated error and Frechet distance of plain guidance against the weight, in one plot a world."""
     from matplotlib.figure import Figure  # lazy, and without pyplot's global state
