@@ -118,9 +118,9 @@ class Attachment:
         return self._recorder.halves(outputs, self._output, self._guided)
 
     def reuse(self, step: Step) -> bool:
-        if self._latest is None or self._latest[0] is not step.sample or not repeats(self.scheduler, self._arguments):
+        if self._latest is None or self._latest[0] is not step.sample or self._post_processing:
             return False
-        return self._recorder.answer(self._latest[1])
+        return repeats(self.scheduler, self._arguments) and self._recorder.answer(self._latest[1])
 
     # What the pipeline calls.
 
@@ -133,6 +133,7 @@ class Attachment:
         self._made = 0
         self._latest = None
         self._arguments: dict = {}
+        self._post_processing = False  # in the current step, so that the sampler uses another prediction
 
     def _set_timesteps(self, original: Callable, *args, **kwargs):
         self._reset()  # every pipeline does this first, once a call
@@ -142,6 +143,7 @@ class Attachment:
         bound = self._step_signature.bind(*args, **kwargs)
         given = bound.arguments
         output, self._arguments = given["model_output"], given
+        self._recorder.drop_answers()  # those of the step before that the pipeline did not ask for
         with self._recorder.pause():  # a callback may call the network
             prediction = self._guide(output, given["timestep"], given["sample"])
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
@@ -165,6 +167,7 @@ class Attachment:
         if self._guided:
             evaluation = Evaluation(self.pipe, calls[0].module, cond, uncond, output, self._recorder.aside)
             weight, post_processing = self._weight(evaluation), self._active_post_processing(evaluation)
+        self._post_processing = self.post_process and post_processing is not None
         steps = len(self.scheduler.timesteps)
         total = getattr(self.pipe, "_num_timesteps", None) or steps
         step = Step(

@@ -56,9 +56,11 @@ class DiffIER(Callback):
 
     With `reuse` the last evaluation, made at x_s(p) before its last change, stands for the pipeline's own at the next
     step, which is then not made: N steps cost 1 + iterations * (N - 1), as many as plain sampling for one iteration.
-    That is done for FlowMatchEuler (not stochastic), DDIM (eta 0) and EulerDiscrete (no churn), and with networks that
-    are not compiled; elsewhere the pipeline evaluates as always. What is reused is the network's two predictions, so
-    what stands before it combines them at the new sample.
+    That is done for FlowMatchEuler (not stochastic), DDIM (eta 0) and EulerDiscrete (no churn), where the pipeline does
+    not post-process its combination, and with networks that are not compiled; elsewhere it evaluates as always. What
+    is reused is the network's two predictions, so what stands before it combines them at the new sample.
+
+    What a pipeline does to its combination after the callbacks (see `attach`) is no part of the error.
 
     Notes for `Trace`: `trial_error` (B,), the step's error before the first iteration.
 

@@ -41,7 +41,7 @@ class Recorder:
     def reset(self) -> None:
         """Forget everything of the run."""
         self.clear()
-        self._drop_answers()
+        self.drop_answers()
         self.spared = 0
 
     def clear(self) -> None:
@@ -86,7 +86,7 @@ class Recorder:
         modules = {call.module for call, _ in outputs}
         if any(_is_compiled(module) for module in modules):
             return False
-        self._drop_answers()
+        self.drop_answers()
         self._answers = list(outputs)
         self._undo_answers = [
             Replacement(module, "forward", functools.partial(self._forward, module)).undo for module in modules
@@ -102,10 +102,11 @@ class Recorder:
         fits = call.module is module and _size(arguments[name]) == _size(call.arguments[name])
         self.spared += fits and not self._answers
         if not (fits and self._answers):
-            self._drop_answers()
+            self.drop_answers()
         return output if fits else original(*args, **kwargs)
 
-    def _drop_answers(self) -> None:
+    def drop_answers(self) -> None:
+        """Let the pipeline's next calls run the network."""
         self._answers.clear()
         while self._undo_answers:
             self._undo_answers.pop()()
