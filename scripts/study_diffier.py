@@ -157,20 +157,29 @@ def curves(rows: Sequence[Mapping]) -> dict[tuple[str, int, str], list[Mapping]]
 
 def summary(rows: Sequence[Mapping]) -> list[dict]:
     """A line for each curve: the best Frechet distance, where, and in which range of weights it is within 20 %."""
-    lines = []
-    for (world, _, name), part in curves(rows).items():
+    lines, found = [], curves(rows)
+    for (world, budget, name), part in found.items():
         spread = sensitivity(part)
         best = next(each for each in part if each["weight"] == spread["at"])
         line = {"world": world, "evaluations": f"{best['nfe']:g}", "method": LABELS[name], "steps": best["steps"]}
         line |= {"frechet": spread["best"], "weight": spread["at"], "alignment": best["alignment"]}
         line["within 20 %"] = f"{spread['low']:.2f} to {spread['high']:.2f}"
         line["width"] = spread["width"]
+        plain = "raag" if name.startswith("raag") else "cfg"
+        line["better than without"] = wins(part, found.get((world, budget, plain), [])) if name != plain else None
         with_errors = [each for each in part if each.get("error") is not None]
         for error in ERRORS:
             known = len(with_errors) > 2
             line[f"rank correlation, {error}"] = rank_correlation(with_errors, error, "frechet") if known else None
         lines.append(line)
     return lines
+
+
+def wins(rows: Sequence[Mapping], plain: Sequence[Mapping]) -> str:
+    """At how many of the common weights `rows` has the smaller Frechet distance."""
+    other = {each["weight"]: each["frechet"] for each in plain}
+    pairs = [(each["frechet"], other[each["weight"]]) for each in rows if each["weight"] in other]
+    return f"{sum(ours < theirs for ours, theirs in pairs)} of {len(pairs)} weights"
 
 
 def summary_table(rows: Sequence[Mapping]) -> str:

@@ -42,6 +42,22 @@ def test_the_table_holds_what_the_claims_need(script):
     assert any(script.curve(row) == "" for row in rows)
 
 
+def test_the_summary_by_hand(script):
+    frechet = {"cfg": (4.0, 1.0, 3.0), "diffier": (3.0, 2.0, 2.5)}
+    rows = [
+        script.row(method, weight, 10) | {"world": "digits", "frechet": value, "alignment": 0.9, "error": -value}
+        for method, values in frechet.items()
+        for weight, value in zip((1.0, 2.0, 4.0), values, strict=True)
+    ]
+    rows = [row | {"nfe": 10.0, "cond_error": row["frechet"] + row["weight"]} for row in rows]
+    plain, ours = script.summary(rows)
+    assert plain["better than without"] is None and ours["better than without"] == "2 of 3 weights"
+    assert plain["rank correlation, error"] == pytest.approx(-1)
+    assert plain["rank correlation, cond_error"] == pytest.approx(0.5)
+    assert (plain["weight"], plain["frechet"], plain["steps"], ours["steps"]) == (2, 1, 10, 5)
+    assert plain["within 20 %"] == "1.93 to 2.20"
+
+
 def test_a_row_becomes_its_callbacks(script):
     trace = Trace()
     row = script.row("raag+diffier", 3.0, 10, iterations=2, step_size=0.3)
