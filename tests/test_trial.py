@@ -182,7 +182,7 @@ def test_reuse_in_every_family_saves_what_it_says(tiny):
         handle.remove()
     assert torch.isfinite(result).all()
     assert len(calls) == plain * total / 4
-    same = repeats(pipe.scheduler, {})
+    same = repeats(pipe.scheduler, {}) and tiny.name not in ("QwenImage", "Lumina2")  # which post-process
     # Wan 2.2 changes its network on the way, and the first evaluation by the second one is its own.
     assert total == (4 if same else 7) or tiny.name.startswith("Wan")
 
