@@ -14,6 +14,7 @@ from .cfg import CFG, GuidanceInterval
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .detect import Detection, detect
+from .diffier import DiffIER
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
@@ -21,6 +22,7 @@ from .raag import RAAG, raag, raag_ratio, raag_weight
 from .rigid import Detector, minder_similarity, rigid_similarity
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
+from .trial import step_error
 
 
 __version__ = "0.1.0"
@@ -33,6 +35,7 @@ __all__ = [
     "CallbackGuider",
     "Detection",
     "Detector",
+    "DiffIER",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -54,5 +57,6 @@ __all__ = [
     "register_family",
     "rigid_similarity",
     "save_guidance",
+    "step_error",
     "to_config",
 ]

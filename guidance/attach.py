@@ -17,6 +17,7 @@ from .noise import Level, grid_index, level_at_index, level_at_timestep, network
 from .recorder import Recorder
 from .replacement import Replacement
 from .step import Step
+from .trial import repeats
 
 
 def attach(pipe, guidance, *, check_finite: bool = False, post_process: bool = True) -> "Attachment":
@@ -47,7 +48,8 @@ class Attachment:
     """A pipeline with callbacks attached; made by `attach`. Also the `Denoiser` of the steps that it makes.
 
     Attributes:
-        evaluations: of the network in this run, on the callbacks' own account; both predictions together are one.
+        evaluations: of the network in this run, on the callbacks' own account, less those of its own that the pipeline
+            was spared (see `reuse`); both predictions together are one.
     """
 
     def __init__(self, pipe, callbacks: list, check_finite: bool = False, post_process: bool = True):
@@ -82,6 +84,10 @@ class Attachment:
             self._undo.pop()()
         self._reset()
 
+    @property
+    def evaluations(self) -> int:
+        return self._made - self._recorder.spared
+
     # What a `Step` asks of its denoiser.
 
     @property
@@ -107,18 +113,27 @@ class Attachment:
         if self._output is None:
             raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
         outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep, self._sample)
-        self.evaluations += 1
+        self._made += 1
+        self._latest = (sample, self._recorder.latest)
         return self._recorder.halves(outputs, self._output, self._guided)
+
+    def reuse(self, step: Step) -> bool:
+        if self._latest is None or self._latest[0] is not step.sample or self._post_processing:
+            return False
+        return repeats(self.scheduler, self._arguments) and self._recorder.answer(self._latest[1])
 
     # What the pipeline calls.
 
     def _reset(self) -> None:
-        self._recorder.clear()
+        self._recorder.reset()
         self._index = 0
         self._sample = self._output = None  # what the pipeline gave the scheduler in the current step
         self._guided: bool | None = None  # in the current step
         self._ever_guided = False  # in this run
-        self.evaluations = 0
+        self._made = 0
+        self._latest = None
+        self._arguments: dict = {}
+        self._post_processing = False  # in the current step, so that the sampler uses another prediction
 
     def _set_timesteps(self, original: Callable, *args, **kwargs):
         self._reset()  # every pipeline does this first, once a call
@@ -127,7 +142,8 @@ class Attachment:
     def _step(self, original: Callable, *args, **kwargs):
         bound = self._step_signature.bind(*args, **kwargs)
         given = bound.arguments
-        output = given["model_output"]
+        output, self._arguments = given["model_output"], given
+        self._recorder.drop_answers()  # those of the step before that the pipeline did not ask for
         with self._recorder.pause():  # a callback may call the network
             prediction = self._guide(output, given["timestep"], given["sample"])
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
@@ -135,7 +151,8 @@ class Attachment:
         given["model_output"] = torch.cat([prediction, prediction]) if self._doubled else prediction
         result = original(*bound.args, **bound.kwargs)
         self._index += 1
-        self._sample = self._output = None
+        self._sample = self._output = self._latest = None
+        self._arguments = {}
         self._recorder.clear()
         return result
 
@@ -150,6 +167,7 @@ class Attachment:
         if self._guided:
             evaluation = Evaluation(self.pipe, calls[0].module, cond, uncond, output, self._recorder.aside)
             weight, post_processing = self._weight(evaluation), self._active_post_processing(evaluation)
+        self._post_processing = self.post_process and post_processing is not None
         steps = len(self.scheduler.timesteps)
         total = getattr(self.pipe, "_num_timesteps", None) or steps
         step = Step(

@@ -1,5 +1,6 @@
 """The denoiser of a pipeline, watched: what it was called with in the current step, and the way to call it again."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -16,13 +17,18 @@ class Recorder:
     Attributes:
         calls: those of the current step that belong to classifier-free guidance, in order.
         aside: output of the last other call of the step (skip-layer guidance), or None.
+        latest: what `again` last called: the step's calls, with all that the network then returned.
+        spared: evaluations of this run that `answer` saved the pipeline.
         pause: context in which calls are not the pipeline's, and so not recorded.
     """
 
     def __init__(self, pipe, family: Family):
         self.pipe, self.family, self.scheduler = pipe, family, pipe.scheduler
         self._recording = True
-        self.clear()
+        self._signatures: dict[torch.nn.Module, inspect.Signature] = {}
+        self._answers: list[tuple[Call, object]] = []
+        self._undo_answers: list[Callable[[], None]] = []
+        self.reset()
         names = (family.denoiser, family.second_denoiser)
         modules = [getattr(pipe, name, None) for name in names if name is not None]
         self._undo = [self._watch(module) for module in modules if module is not None]
@@ -30,12 +36,19 @@ class Recorder:
     def detach(self) -> None:
         while self._undo:
             self._undo.pop()()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything of the run."""
         self.clear()
+        self.drop_answers()
+        self.spared = 0
 
     def clear(self) -> None:
         """Forget the calls of the step."""
         self.calls: list[Call] = []
         self.aside: torch.Tensor | None = None
+        self.latest: list[tuple[Call, object]] = []
 
     @contextmanager
     def pause(self):
@@ -57,16 +70,60 @@ class Recorder:
     def again(self, sample: torch.Tensor, timestep: torch.Tensor, current: torch.Tensor) -> list:
         """Outputs of the calls of the step, made again at another sample (B, ...), scaled for the network, and at
         another scheduler's timestep; everything else as the pipeline gave it. `current` is the step's own sample."""
+        outputs, self.latest = [], []
         with self.pause():
-            return [self._call_again(call, sample, timestep, current) for call in self.calls]
+            for call in self.calls:
+                self.latest.append((call, self._call_again(call, sample, timestep, current)))
+                outputs.append(_first(self.latest[-1][1], call.module))
+        return outputs
+
+    def answer(self, outputs: list[tuple[Call, object]]) -> bool:
+        """Let the pipeline's next calls return `outputs`, of `latest`, instead of running the network.
+
+        False, and nothing done, with a compiled network. A next call to another network, or of another batch, is run,
+        and ends it.
+        """
+        modules = {call.module for call, _ in outputs}
+        if any(_is_compiled(module) for module in modules):
+            return False
+        self.drop_answers()
+        self._answers = list(outputs)
+        self._undo_answers = [
+            Replacement(module, "forward", functools.partial(self._forward, module)).undo for module in modules
+        ]
+        return True
+
+    def _forward(self, module: torch.nn.Module, original: Callable, *args, **kwargs):
+        arguments = self._bind(module, args, kwargs)
+        if not self._recording or self._is_aside(arguments):
+            return original(*args, **kwargs)
+        call, output = self._answers.pop(0)
+        name = self.family.sample
+        fits = call.module is module and _size(arguments[name]) == _size(call.arguments[name])
+        self.spared += fits and not self._answers
+        if not (fits and self._answers):
+            self.drop_answers()
+        return output if fits else original(*args, **kwargs)
+
+    def drop_answers(self) -> None:
+        """Let the pipeline's next calls run the network."""
+        self._answers.clear()
+        while self._undo_answers:
+            self._undo_answers.pop()()
+
+    def _bind(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
+        arguments = self._signatures[module].bind(*args, **kwargs).arguments
+        return arguments | arguments.pop("kwargs", {})
+
+    def _is_aside(self, arguments: dict) -> bool:
+        return any(arguments.get(argument) is not None for argument in self.family.aside)
 
     def _watch(self, module: torch.nn.Module) -> Callable[[], None]:
-        signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
+        self._signatures[module] = inspect.signature(getattr(module, "_orig_mod", module).forward)
 
         def record(module, args, kwargs, output):
             if self._recording:
-                arguments = signature.bind(*args, **kwargs).arguments
-                self._record(Call(module, arguments | arguments.pop("kwargs", {}), _first(output, module)))
+                self._record(Call(module, self._bind(module, args, kwargs), _first(output, module)))
 
         if getattr(module, "_compiled_call_impl", None) is None:
             return module.register_forward_hook(record, with_kwargs=True).remove
@@ -83,7 +140,7 @@ class Recorder:
         name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
         if self.pipe.scheduler is not self.scheduler:
             raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
-        if any(call.arguments.get(argument) is not None for argument in self.family.aside):
+        if self._is_aside(call.arguments):
             self.aside = call.output
             return
         if len(self.calls) == self.family.calls:
@@ -119,8 +176,7 @@ class Recorder:
             timestep = torch.where(time == 0, time, timestep)
             sample = torch.where(given == _placed(current, given), sample, given)
         with _fresh_cache(call.module):
-            output = call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
-            return _first(output, call.module)
+            return call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
 
 
 def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
@@ -138,8 +194,15 @@ def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> t
 def _first(output, module: torch.nn.Module) -> torch.Tensor | list[torch.Tensor]:
     """The prediction in what `module` returned, kept from being written over by the next replay of a CUDA graph."""
     prediction = output[0]
-    compiled = hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-    return prediction.clone() if compiled and isinstance(prediction, torch.Tensor) else prediction
+    return prediction.clone() if _is_compiled(module) and isinstance(prediction, torch.Tensor) else prediction
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def _size(sample: torch.Tensor | list[torch.Tensor]) -> list[torch.Size]:
+    return [part.shape for part in sample]
 
 
 @contextmanager

@@ -31,6 +31,15 @@ class Denoiser(Protocol):
         """The timestep at position `index` of the sampler's grid."""
 
     @property
+    def scheduler(self):
+        """The pipeline's scheduler, to be read only."""
+
+    def reuse(self, step: "Step") -> bool:
+        """Let the latest evaluation, made for `step`, stand for the pipeline's own in its next step, and so save that
+        one. False, and nothing done, where the next sample is not that of `trial.next_step`, or it was not the latest.
+        """
+
+    @property
     def module(self) -> torch.nn.Module:
         """The network itself (of several, the one of this step)."""
 
@@ -56,7 +65,9 @@ class Step:
         weight: of that combination, where the pipeline tells it; see `pipeline_weight`.
         grid_index: position on the sampler's grid, or None when off the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
-        notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`.
+        elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
+        notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`. Names with a leading underscore
+            are between callbacks, and not traced.
     """
 
     sample: torch.Tensor
@@ -70,6 +81,7 @@ class Step:
     weight: float | torch.Tensor | None = None
     grid_index: int | None = None
     truncated: bool = False
+    elsewhere: bool = False
     notes: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -159,6 +171,7 @@ class Step:
             predicted=None,
             combined=None,
             weight=self.pipeline_weight if self.has_unconditional else None,
+            elsewhere=True,
             notes={},
         )
 

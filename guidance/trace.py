@@ -11,6 +11,7 @@ from .callback import Callback, Proceed
 from .combine import projected_weight, sample_norm
 from .files import write_atomic, write_json
 from .step import Step
+from .trial import has_next, next_target, step_error
 
 
 #: What `Trace` measures: name -> (axis label, function of (step, prediction) to a (B,) or 0-d tensor).
@@ -38,6 +39,11 @@ _LEVEL_MEASURES = {
     "sigma": ("sigma", lambda step, _: step.sigma),
 }
 _LABELS = {name: label for name, (label, _) in (_MEASURES | _GUIDED_MEASURES | _LEVEL_MEASURES).items()}
+_LABELS |= {
+    "error": "error of the step before",
+    "cond_error": "the same, of the conditional prediction",
+    "trial_error": "error before the first iteration",
+}
 
 
 class Trace(Callback):
@@ -47,33 +53,68 @@ class Trace(Callback):
     between methods, whatever they do. `ratio` is RAAG's. Values stay on the device until they are asked for. Placed
     last in a list it sees what the pipeline gets; placed between two callbacks, what the first gave the second.
 
+    With `error` it records the error of the trajectory (arXiv 2508.13628; see `diffier`): at each step, the mean
+    squared difference between what the network says and the target of the pair that the sampler made this sample of in
+    the step before; 0 where there is none, as at the first step. The network's own prediction serves, so it costs no
+    evaluation. It is the error at the sample where the sampler went: where that is not the one of `trial.next_step`
+    (samplers of higher order, or with fresh noise), their difference is in it, and `trial_error` of
+    `DiffIER(step_size=0)` has the error alone, for one evaluation a step. It is right last in a list, after `DiffIER`;
+    beside `DiffIER(reuse=True)` it is that of the reused prediction. `cond_error` is the same of the conditional
+    prediction, which is what training compares with the target.
+
     Attributes:
         runs: one dict for each call of the pipeline, name -> list of tensors, one a step.
 
     Args:
         levels: also record alpha and sigma; switch off for schedulers that are not understood.
+        error: also record `error` and `cond_error`, of the step before.
         start, stop: see `Callback`.
     """
 
     @register_to_config
-    def __init__(self, levels: bool = True, start: float = 0.0, stop: float = 1.0):
+    def __init__(self, levels: bool = True, error: bool = False, start: float = 0.0, stop: float = 1.0):
         super().__init__(start, stop)
-        self.levels = levels
+        self.levels, self.error = levels, error
         self.runs: list[dict[str, list[torch.Tensor]]] = []
         self._last_index = -1
+        self._target: torch.Tensor | None = None  # of the next step
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
+        if step.elsewhere:  # a callback further out evaluates the network again
+            return prediction
         if not self.runs or step.index <= self._last_index:
             self.runs.append({})
+            self._target = None
         self._last_index = step.index
         measures = _MEASURES | (_GUIDED_MEASURES if step.has_unconditional else {})
         if self.levels:
             measures = measures | _LEVEL_MEASURES
         values = {name: measure(step, prediction) for name, (_, measure) in measures.items()}
+        if self.error:
+            values |= self._errors(step, prediction)
         for name, value in (values | step.notes).items():
-            self.runs[-1].setdefault(name, []).append(value.detach())
+            if not name.startswith("_"):
+                self.runs[-1].setdefault(name, []).append(value.detach())
         return prediction
+
+    def _errors(self, step: Step, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
+        # DiffIER's result is not what the network says here.
+        found = {"error": step.notes.get("_before", prediction), "cond_error": step.cond}
+        errors = {name: step_error(p, p if self._target is None else self._target) for name, p in found.items()}
+        self._target = next_target(step, prediction) if has_next(step) else None
+        return errors
+
+    def accumulated_error(self, run: int = -1, name: str = "error") -> torch.Tensor:
+        """(B,) float32 on the CPU: `error`, or `cond_error`, of one call of the pipeline, summed over its steps.
+
+        Raises:
+            ValueError: nothing, or no error, was recorded.
+        """
+        data = self.to_dict(run)
+        if name not in data:
+            raise ValueError(f"the trace has no {name}; make it with Trace(error=True)")
+        return data[name].sum(0)
 
     def clear(self) -> None:
         """Forget what was recorded."""

@@ -1,5 +1,7 @@
 """The recorder beside what else hooks a denoiser: compilation, offloading, casting, caches, adapters."""
 
+from itertools import pairwise
+
 import accelerate
 import pytest
 import torch
@@ -7,7 +9,7 @@ from accelerate.hooks import AlignDevicesHook, CpuOffload, add_hook_to_module
 from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 from torch._dynamo.testing import CompileCounter
 
-from guidance import CFG, RAAG, attach
+from guidance import CFG, RAAG, DiffIER, attach
 from tests.tiny_families import FAMILIES, Tiny, relative_error
 
 
@@ -185,3 +187,101 @@ def test_beside_callback_on_step_end(tiny):
     }
     assert relative_error(tiny.draw(pipe, **kwargs), tiny.draw(pipe)) > 1e-3
     check(tiny, pipe, **kwargs)
+
+
+def tiny_calls(tiny: Tiny) -> int:
+    return 2 if tiny is TWO_CALLS else 1
+
+
+def counted(pipe) -> list:
+    """Grows by one whenever the transformer runs."""
+    ran = []
+    part = next(part for part in pipe.transformer.modules() if isinstance(part, torch.nn.Linear))
+    part.register_forward_hook(lambda *_: ran.append(1))
+    return ran
+
+
+@EACH
+def test_an_answer_stands_for_the_pipelines_next_evaluation_alone(tiny):
+    pipe, seen = tiny.pipe(), []
+    ran = counted(pipe)
+
+    def answer(step, proceed):
+        seen.append(step)
+        if step.index == 0:
+            other = step.at(2 * step.sample, index=step.grid_index)
+            seen.append(other.cond)
+            assert step.denoiser.reuse(other)
+            assert not step.denoiser.reuse(step)
+        before = len(ran)
+        step.denoise(step.sample, step.timestep)  # a callback's own evaluation is not answered
+        assert len(ran) > before
+        return proceed(step)
+
+    with attach(pipe, answer) as attachment:
+        tiny.draw(pipe, steps=3)
+        assert attachment.evaluations == 4 - 1
+    _, answered, second, third = seen
+    assert torch.equal(second.cond, answered) and not torch.equal(third.cond, answered)
+    assert len(ran) == (3 + 3) * tiny_calls(tiny)
+    assert "forward" not in vars(pipe.transformer)
+
+
+def test_answers_that_do_not_fit_are_dropped():
+    """The pipeline changes its batch, or makes fewer calls than there are answers, in the steps that follow."""
+    tiny = BY_NAME["Lumina2"]
+    pipe, kinds = tiny.pipe(), []
+    ran = counted(pipe)
+
+    def watch(step, proceed):
+        kinds.append((step.truncated, len(ran)))
+        return proceed(step)
+
+    # Its last two answers meet the one call of the first truncated step.
+    with attach(pipe, [DiffIER(1, 0.3, reuse=True, stop=0.5), watch], post_process=False):
+        tiny.draw(pipe, steps=6, cfg_trunc_ratio=0.5)
+    assert {truncated for truncated, _ in kinds} == {True, False}
+    # Each later truncated step runs its own pass: no answer for the missing one is left over.
+    growth = [after - before for (cut, before), (_, after) in pairwise(kinds) if cut]
+    assert growth and set(growth) == {1}
+
+    pipe = ONE_CALL.pipe()
+
+    def lower(pipe, index, timestep, tensors):
+        if index == 1:  # the way in which diffusers' documents switch guidance off
+            pipe._guidance_scale = 1.0
+            return {name: tensors[name][len(tensors[name]) // 2 :] for name in tensors if name != "latents"}
+        return {}
+
+    names = ["prompt_embeds", "pooled_prompt_embeds"]
+    sizes = []
+
+    def watch_size(step, proceed):
+        sizes.append(step.has_unconditional)
+        return proceed(step)
+
+    with attach(pipe, [DiffIER(1, 0.3, reuse=True), watch_size]) as attachment:
+        ONE_CALL.draw(pipe, steps=4, callback_on_step_end=lower, callback_on_step_end_tensor_inputs=names)
+        assert attachment.evaluations == 3 - 2  # the step after the change is not spared
+    assert sizes == [True, True, False, False]
+
+
+def test_with_post_processing_nothing_is_reused():
+    """The sampler goes elsewhere than the trial step, which knows nothing of skipped layers."""
+    pipe = ONE_CALL.pipe()
+    kwargs = {"skip_guidance_layers": [0], "skip_layer_guidance_stop": 1.0, "skip_layer_guidance_start": 0.0}
+    plain = ONE_CALL.draw(pipe, steps=4, **kwargs)
+    with attach(pipe, DiffIER(1, 0.0, reuse=True)) as attachment:
+        assert relative_error(ONE_CALL.draw(pipe, steps=4, **kwargs), plain) < 1e-5
+        assert attachment.evaluations == 3 - 1  # the pipeline skips no layers in its first step
+
+
+def test_a_compiled_network_is_never_spared():
+    pipe = ONE_CALL.pipe()
+    with attach(pipe, DiffIER(1, 0.3, reuse=True)):
+        expected = ONE_CALL.draw(pipe, steps=3)
+    pipe.transformer.compile(backend="eager")
+    with attach(pipe, DiffIER(1, 0.3, reuse=True)) as attachment:
+        ONE_CALL.draw(pipe, steps=3)
+        assert attachment.evaluations == 2
+    assert torch.isfinite(expected).all()
