@@ -11,12 +11,15 @@ trace.plot("ratio.png")
 from .attach import Attachment, attach
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
+from .classifier import ClassifierGuidance, class_gradient, class_log_prob
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .decoding import latent_decoder
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
+from .smooth import smoothed
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
 
@@ -29,6 +32,7 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "ClassifierGuidance",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -38,8 +42,11 @@ __all__ = [
     "Trace",
     "attach",
     "chain",
+    "class_gradient",
+    "class_log_prob",
     "classifier_free_guidance",
     "from_config",
+    "latent_decoder",
     "load_guidance",
     "parse_guidance",
     "raag",
@@ -47,5 +54,6 @@ __all__ = [
     "raag_weight",
     "register_family",
     "save_guidance",
+    "smoothed",
     "to_config",
 ]
