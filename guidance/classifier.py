@@ -117,7 +117,7 @@ class ClassifierGuidance(Callback):
 
     Raises:
         ValueError: an unknown schedule or `look_at`, a number out of range, a classifier in training mode, `softplus`
-            above 0 where nothing can be replaced; when called, labels that do not fit, or none, or no decoder that does.
+            above 0 where nothing can be replaced; when called, no labels, or labels or a decoder that do not fit.
 
     A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too.
     """
