@@ -75,6 +75,8 @@ def settings_of(method: str, sampler: str, best: Callable[[str], dict] | None = 
     scaled = [{"method": method, "schedule": schedule, "scale": scale} for scale in SCALES]
     if method == "unguided":
         return [{"method": method}]
+    if method == "elucd (x0)" and SCHEDULE[sampler] == "x0":
+        return []  # it is the same
     if method == "cfg":
         return [{"method": method, "weight": weight} for weight in WEIGHTS]
     if method == "cfg+elucd":
@@ -117,6 +119,8 @@ class Study:
         tried, best = [], {}
         for method in METHODS:
             rows = [row | {"sampler": name, "steps": steps} for row in settings_of(method, name, best.__getitem__)]
+            if not rows:
+                continue
             if len(rows) > 1:
                 seeds = range(TUNING_SEED, TUNING_SEED + samples)
                 found = self.run(rows, seeds, "tune", ("frechet",))
