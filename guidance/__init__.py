@@ -11,8 +11,10 @@ trace.plot("ratio.png")
 from .attach import Attachment, attach
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
+from .classifier import ClassifierGuidance, class_gradient, class_log_prob
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .decoding import latent_decoder
 from .detect import Detection, detect
 from .diffier import DiffIER
 from .families import Family, register_family
@@ -20,6 +22,7 @@ from .guiders import CallbackGuider, GuiderCallback
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
 from .rigid import Detector, minder_similarity, rigid_similarity
+from .smooth import smoothed
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
 from .trial import step_error
@@ -33,6 +36,7 @@ __all__ = [
     "Attachment",
     "Callback",
     "CallbackGuider",
+    "ClassifierGuidance",
     "Detection",
     "Detector",
     "DiffIER",
@@ -45,9 +49,12 @@ __all__ = [
     "Trace",
     "attach",
     "chain",
+    "class_gradient",
+    "class_log_prob",
     "classifier_free_guidance",
     "detect",
     "from_config",
+    "latent_decoder",
     "load_guidance",
     "minder_similarity",
     "parse_guidance",
@@ -57,6 +64,7 @@ __all__ = [
     "register_family",
     "rigid_similarity",
     "save_guidance",
+    "smoothed",
     "step_error",
     "to_config",
 ]
