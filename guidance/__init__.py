@@ -9,8 +9,12 @@ trace.plot("ratio.png")
 """
 
 from .attach import Attachment, attach
+from .calibration import fit_temperatures
+from .calibration_trace import CalibrationTrace
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
+from .classifier_loading import load_classifier
+from .classifiers import ImageClassifier
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .families import Family, register_family
@@ -27,19 +31,23 @@ __all__ = [
     "CFG",
     "RAAG",
     "Attachment",
+    "CalibrationTrace",
     "Callback",
     "CallbackGuider",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
     "GuiderCallback",
+    "ImageClassifier",
     "MissingUnconditionalError",
     "Step",
     "Trace",
     "attach",
     "chain",
     "classifier_free_guidance",
+    "fit_temperatures",
     "from_config",
+    "load_classifier",
     "load_guidance",
     "parse_guidance",
     "raag",

@@ -1,0 +1,102 @@
+"""An observer that asks a classifier, at every step, for the class of the denoised estimate."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers.configuration_utils import register_to_config
+
+from .calibration import calibration
+from .callback import Callback, Proceed
+from .step import Step
+
+
+class CalibrationTrace(Callback):
+    """Collects a classifier's logits on the denoised estimates, and changes nothing.
+
+    The estimate is that of the prediction which the callbacks before it in the list gave; alone, of the pipeline's own.
+    The class that was asked for is the true one: the figures then say how well `softmax(logits)` is the probability of
+    that class given the noisy sample, which is what guidance takes it for. Logits stay on the device until they are
+    asked for.
+
+        trace = CalibrationTrace(classifier)
+        for seeds in batches:
+            trace.labels = [label(seed) for seed in seeds]
+            with attach(pipe, trace):
+                pipe(trace.labels, ...)
+        rows = trace.report()
+
+    Args:
+        classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K).
+        labels: class numbers, one a sample or one for all; may be set anew before each call of the pipeline.
+        decode: from estimates in the pipeline's latent space to pictures in [-1, 1]; None for models of pixels.
+        start, stop: see `Callback`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        classifier: Callable[[torch.Tensor], torch.Tensor],
+        labels: int | Sequence[int] | None = None,
+        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+    ):
+        super().__init__(start, stop)
+        self.classifier, self.labels, self.decode = classifier, labels, decode
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self._levels: dict[int, dict[str, torch.Tensor]] = {}
+        self._logits: dict[int, list[torch.Tensor]] = {}
+        self._labels: list[torch.Tensor] = []
+        self._last_index = -1
+
+    def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        prediction = proceed(step)
+        with torch.no_grad():
+            estimate = step.to_x0(prediction)
+            logits = self.classifier(estimate if self.decode is None else self.decode(estimate))
+        if step.index <= self._last_index or not self._labels:  # the pipeline was called anew
+            self._labels.append(self._labels_of(len(logits)))
+        self._last_index = step.index
+        self._levels[step.index] = {"timestep": step.timestep, "alpha": step.alpha, "sigma": step.sigma}
+        self._logits.setdefault(step.index, []).append(logits)
+        return prediction
+
+    def collected(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (steps, N, K) float32 and labels (N,) int64 on the CPU, of all calls. The one transfer happens here.
+
+        Raises:
+            ValueError: nothing was recorded, or calls of different numbers of steps.
+        """
+        if not self._logits:
+            raise ValueError("nothing was recorded: call the pipeline while the trace is attached, then ask")
+        counts = {len(parts) for parts in self._logits.values()}
+        if len(counts) > 1:
+            raise ValueError("the pipeline was called with different numbers of steps; use a trace for each")
+        logits = [torch.cat(self._logits[index]).float() for index in sorted(self._logits)]
+        return torch.stack(logits).cpu(), torch.cat(self._labels)
+
+    def report(self, tau: float | Sequence[float] = 1.0, bins: int = 15) -> list[dict]:
+        """A row a step: `step`, `timestep`, `alpha`, `sigma`, `samples`, and the figures of `calibration`.
+
+        Args:
+            tau: factor on the logits, a number or one a step; see `fit_temperature`.
+            bins: of the expected calibration error.
+        """
+        logits, labels = self.collected()
+        factors = [tau] * len(logits) if isinstance(tau, float | int) else list(tau)
+        rows = []
+        for index, values, factor in zip(sorted(self._levels), logits, factors, strict=True):
+            level = {name: float(value) for name, value in self._levels[index].items()}
+            rows.append({"step": index, **level, "samples": len(labels), **calibration(factor * values, labels, bins)})
+        return rows
+
+    def _labels_of(self, batch: int) -> torch.Tensor:
+        if self.labels is None:
+            raise ValueError("CalibrationTrace needs the classes that were asked for: set its `labels`")
+        labels = torch.as_tensor(self.labels)
+        if labels.numel() not in (1, batch):
+            raise ValueError(f"CalibrationTrace has {labels.numel()} labels for {batch} samples: one a sample, or one")
+        return labels.flatten().expand(batch)
