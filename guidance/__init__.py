@@ -13,12 +13,12 @@ from .calibration import fit_temperatures
 from .calibration_trace import CalibrationTrace
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
-from .classifier_loading import load_classifier
-from .classifiers import ImageClassifier
+from .classifiers import load_classifier
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
+from .image_classifier import ImageClassifier
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
 from .step import MissingUnconditionalError, Step

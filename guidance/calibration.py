@@ -21,7 +21,7 @@ import torch
 from .files import write_atomic
 
 
-#: Temperatures lie between 1 / LIMIT and LIMIT; without an end, a classifier that is never wrong would have none.
+#: Temperatures lie between 1 / LIMIT and LIMIT, so that there always is one.
 LIMIT = 100.0
 
 
@@ -80,21 +80,30 @@ def calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> d
     }
 
 
-def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor, prior: float = 1.0) -> float:
     """The tau of least negative log-likelihood of `softmax(tau * logits)`: temperature scaling, tau = 1 / T.
 
     The likelihood is concave in tau, so the root of its derivative, mean over the samples of (expected logit - logit of
     the true class), is the one optimum. It is below 1 for a classifier that is too sure.
 
+    Args:
+        prior: as if so many further samples had been seen, spread over those given, of which no class is known. With 0,
+            plain maximum likelihood, a classifier that is right in all of a few samples would be sure without end.
+
     Returns:
-        tau in [1 / LIMIT, LIMIT]: the lower end where guessing is not better than chance, the upper end where the
-        classifier is never wrong.
+        tau in [1 / LIMIT, LIMIT]; the lower end where guessing is not better than chance.
+
+    Raises:
+        ValueError: a negative prior.
     """
+    if not prior >= 0:
+        raise ValueError(f"prior is a number of samples, at least 0, got {prior}")
     from scipy.optimize import brentq  # lazy: slow to import
 
     # Log probabilities in place of the logits: tau times either gives the same probabilities.
     values, labels = _checked(logits, labels)
-    true = values[np.arange(len(labels)), labels].mean()
+    count = len(labels)
+    true = (values[np.arange(count), labels].sum() + prior * values.mean()) / (count + prior)
 
     def slope(log_tau: float) -> float:
         weights = np.exp(np.exp(log_tau) * (values - values.max(1, keepdims=True)))
@@ -130,27 +139,28 @@ def fit_temperatures(logits: torch.Tensor, labels: torch.Tensor, ratio: float = 
 
 
 def reliability_plot(
-    path: str | os.PathLike, curves: Mapping[str, tuple[torch.Tensor, torch.Tensor]], bins: int = 15
+    path: str | os.PathLike, panels: Mapping[str, Mapping[str, tuple[torch.Tensor, torch.Tensor]]], bins: int = 15
 ) -> Path:
-    """Draw the reliability diagram of each curve, a name with its (logits, labels), to a PNG, PDF or SVG file.
+    """Draw reliability diagrams to a PNG, PDF or SVG file; a panel is title -> {name of a curve: (logits, labels)}.
 
     A point is a bin with samples in it, its area their share; below the diagonal the classifier is too sure.
     """
     from matplotlib.figure import Figure  # lazy, and without pyplot's global state
 
-    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
-    for name, (logits, labels) in curves.items():
-        table = reliability(logits, labels, bins)
-        count, confidence, accuracy = table[table[:, 0] > 0].T
-        error = expected_calibration_error(logits, labels, bins)
-        (line,) = axes.plot(confidence, accuracy, linewidth=1, label=f"{name}, ECE {error:.3f}")
-        axes.scatter(confidence, accuracy, 8 + 250 * count / count.sum(), color=line.get_color(), alpha=0.7)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the guess", ylabel="share of right guesses")
-    axes.legend(frameon=False)
-    axes.grid(alpha=0.3)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    figure = Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
+        for name, (logits, labels) in curves.items():
+            table = reliability(logits, labels, bins)
+            count, confidence, accuracy = table[table[:, 0] > 0].T
+            error = expected_calibration_error(logits, labels, bins)
+            (line,) = axes.plot(confidence, accuracy, linewidth=1, label=f"{name}: ECE {error:.4f}")
+            axes.scatter(confidence, accuracy, 8 + 250 * count / count.sum(), color=line.get_color(), alpha=0.7)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), title=title)
+        axes.set(xlabel="probability of the guess", ylabel="share of right guesses")
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=120))
 
 
 def _checked(logits: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:

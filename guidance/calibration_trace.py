@@ -1,6 +1,6 @@
 """An observer that asks a classifier, at every step, for the class of the denoised estimate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -26,9 +26,11 @@ class CalibrationTrace(Callback):
         rows = trace.report()
 
     Args:
-        classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K).
+        classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K); the one that guides, with smooth
+            activations if it has them then, since they change its logits.
         labels: class numbers, one a sample or one for all; may be set anew before each call of the pipeline.
-        decode: from estimates in the pipeline's latent space to pictures in [-1, 1]; None for models of pixels.
+        decode: from estimates in the pipeline's latent space to pictures in [-1, 1]; None for models of pixels,
+            whose estimates are clipped to that range.
         start, stop: see `Callback`.
     """
 
@@ -56,7 +58,7 @@ class CalibrationTrace(Callback):
         prediction = proceed(step)
         with torch.no_grad():
             estimate = step.to_x0(prediction)
-            logits = self.classifier(estimate if self.decode is None else self.decode(estimate))
+            logits = self.classifier(estimate.clamp(-1, 1) if self.decode is None else self.decode(estimate))
         if step.index <= self._last_index or not self._labels:  # the pipeline was called anew
             self._labels.append(self._labels_of(len(logits)))
         self._last_index = step.index
@@ -78,20 +80,16 @@ class CalibrationTrace(Callback):
         logits = [torch.cat(self._logits[index]).float() for index in sorted(self._logits)]
         return torch.stack(logits).cpu(), torch.cat(self._labels)
 
-    def report(self, tau: float | Sequence[float] = 1.0, bins: int = 15) -> list[dict]:
-        """A row a step: `step`, `timestep`, `alpha`, `sigma`, `samples`, and the figures of `calibration`.
+    def levels(self) -> list[dict[str, float]]:
+        """For each step `step`, `timestep`, `alpha` and `sigma`, in the order of the logits."""
+        return [
+            {"step": index, **{name: float(value) for name, value in self._levels[index].items()}}
+            for index in sorted(self._levels)
+        ]
 
-        Args:
-            tau: factor on the logits, a number or one a step; see `fit_temperature`.
-            bins: of the expected calibration error.
-        """
-        logits, labels = self.collected()
-        factors = [tau] * len(logits) if isinstance(tau, float | int) else list(tau)
-        rows = []
-        for index, values, factor in zip(sorted(self._levels), logits, factors, strict=True):
-            level = {name: float(value) for name, value in self._levels[index].items()}
-            rows.append({"step": index, **level, "samples": len(labels), **calibration(factor * values, labels, bins)})
-        return rows
+    def report(self, tau: float | Sequence[float] = 1.0, bins: int = 15) -> list[dict]:
+        """The rows of `calibration_rows` for what was collected."""
+        return calibration_rows(self.levels(), *self.collected(), tau, bins)
 
     def _labels_of(self, batch: int) -> torch.Tensor:
         if self.labels is None:
@@ -100,3 +98,25 @@ class CalibrationTrace(Callback):
         if labels.numel() not in (1, batch):
             raise ValueError(f"CalibrationTrace has {labels.numel()} labels for {batch} samples: one a sample, or one")
         return labels.flatten().expand(batch)
+
+
+def calibration_rows(
+    levels: Sequence[Mapping[str, float]],
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    tau: float | Sequence[float] = 1.0,
+    bins: int = 15,
+) -> list[dict]:
+    """A row for each noise level: what `levels` says of it, then `tau`, `samples` and the figures of `calibration`.
+
+    Args:
+        levels: one mapping a step, as `CalibrationTrace.levels` gives them.
+        logits, labels: (steps, N, K) and (N,).
+        tau: factor on the logits, a number or one a step; see `fit_temperature`.
+        bins: of the expected calibration error.
+    """
+    taus = [tau] * len(logits) if isinstance(tau, float | int) else tau
+    return [
+        {**level, "tau": factor, "samples": len(labels), **calibration(factor * values, labels, bins)}
+        for level, values, factor in zip(levels, logits, taus, strict=True)
+    ]

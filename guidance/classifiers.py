@@ -1,133 +1,122 @@
-"""Any image classifier as guidance sees it: pictures in [-1, 1] in, logits out, differentiable, and told apart by name.
+"""Classifiers by name, in one string that a JSON file can hold: torchvision, timm, open_clip, or any `from_pretrained`.
 
-Guidance works with every function of (B, C, H, W) in [-1, 1] that returns logits (B, K). `ImageClassifier` makes such a
-function of a network that wants another range, another size, or three channels.
+torchvision:resnet50                          the library's own best weights (downloaded)
+torchvision:resnet50:IMAGENET1K_V1            weights by their name there
+torchvision:resnet50:weights.safetensors      weights in a local file
+timm:vit_tiny_patch16_224                     the same, for any timm model
+timm:vit_tiny_patch16_224:weights.safetensors
+open_clip:ViT-B-32:openai                     zero-shot, with `classes`; a tag, or a local safetensors file
+pretrained:transformers.ViTForImageClassification:FOLDER
+                                              any class with `from_pretrained` (transformers, diffusers' ModelMixin)
 """
 
-import hashlib
+import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from .combine import widened
-
-
-class Normalise(nn.Module):
-    """Pictures in [-1, 1] as a network trained on `((x + 1) / 2 - mean) / std` wants them; one number a channel."""
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        # On the device of the classifier: numbers made into a tensor in each call would make the host wait.
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return ((pictures + 1) / 2 - self.mean) / self.std
+from .image_classifier import ImageClassifier, Normalise
+from .zero_shot import ZeroShot, class_embeddings
 
 
-def preset(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The transform "authors", "imagenet" or "clip"; see `ImageClassifier`. Raises ValueError for another name."""
-    from .evaluation.extractors import CLIP, IMAGENET  # lazy: the package beside it is slow to import
-
-    presets = {"authors": lambda pictures: pictures, "imagenet": Normalise(*IMAGENET), "clip": Normalise(*CLIP)}
-    if name not in presets:
-        raise ValueError(f"transform must be {', '.join(presets)} or a callable, got {name!r}")
-    return presets[name]
-
-
-class ImageClassifier(nn.Module):
-    """`module` behind the input that guidance gives: (B, C, H, W) in [-1, 1] -> logits (B, K).
-
-    The picture is resized, a single channel is repeated, and the transform is applied; all of it in float32 (float64
-    for float64 pictures), outside autocast, and differentiable. Nothing is clipped: a gradient must pass where an
-    estimate leaves [-1, 1].
+def load_classifier(
+    spec: str,
+    transform: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
+    size: int | None = None,
+    *,
+    classes: Sequence[str] = (),
+    templates: Sequence[str] = ("{}",),
+    device: str | torch.device = "cpu",
+    **arguments,
+) -> ImageClassifier:
+    """The classifier that `spec` names, in eval mode, in float32, its parameters frozen.
 
     Args:
-        module: a classifier in eval mode, which is not changed. What it returns may be logits, or an object with
-            `logits` (transformers).
-        transform: from pictures in [-1, 1] to the module's input, the last thing done: "authors" (as they are: so the
-            authors of EluCD, arXiv 2310.11311, feed a torchvision ResNet), "imagenet" or "clip" (mean and standard
-            deviation of those), or a callable such as `Normalise`.
-        size: pixels a side that pictures are resized to (bicubic, with antialiasing), whole, not cropped; None leaves
-            the size alone.
-        channels: a picture of one channel is repeated this often; None for 3, but for "authors", which leaves it alone.
-        name: for reports; None for the class of the module.
+        spec: LIBRARY:NAME or LIBRARY:NAME:WEIGHTS, see the head of this file. Weights in a file must be safetensors.
+        transform, size: see `ImageClassifier`; None for the classifier's own. Those of `pretrained:` are "authors" (as
+            the pictures are, in [-1, 1]) and no resize.
+        classes, templates: of an open_clip model; see `class_embeddings`. Text is embedded once, here.
+        device: where the classifier goes.
+        arguments: more for the library's own constructor, such as `num_classes`.
 
     Raises:
-        ValueError: an unknown transform, or a module in training mode.
+        ValueError: another library, a name or weights that cannot be found or do not fit, or classes missing.
     """
+    from .evaluation.extractors import _with_weights  # lazy: the package beside it is slow to import
 
-    def __init__(
-        self,
-        module: nn.Module,
-        transform: str | Callable[[torch.Tensor], torch.Tensor] = "authors",
-        size: int | None = None,
-        channels: int | None = None,
-        name: str | None = None,
-    ):
-        super().__init__()
-        if training := [path or type(part).__name__ for path, part in module.named_modules() if part.training]:
-            raise ValueError(f"the classifier is in training mode ({training[0]}); call eval() on it first")
-        self.module, self.transform, self.size = module, transform, size
-        self._apply_transform = transform if callable(transform) else preset(transform)
-        self.channels = channels or (1 if transform == "authors" else 3)
-        self.name = name or type(module).__name__
-        self.eval()  # itself, since all parts of the module are so already
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, K) logits, in float32 (float64 for a module in float64).
-
-        Raises:
-            ValueError: `pictures` is not (B, C, H, W), or what the module returned is not (B, K).
-        """
-        if pictures.ndim != 4:
-            raise ValueError(f"a classifier reads pictures (B, C, H, W) in [-1, 1], got {tuple(pictures.shape)}")
-        with torch.autocast(pictures.device.type, enabled=False):
-            output = self.module(self.module_input(pictures))
-        logits = getattr(output, "logits", output)
-        if logits.ndim != 2 or len(logits) != len(pictures):
-            raise ValueError(f"{self.name} returned {tuple(logits.shape)} for {len(pictures)} pictures, not (B, K)")
-        return widened(logits)
-
-    def module_input(self, pictures: torch.Tensor) -> torch.Tensor:
-        """What the module gets for `pictures`, in the dtype of its parameters."""
-        pictures = widened(pictures)
-        if self.size is not None and pictures.shape[-2:] != (self.size, self.size):
-            pictures = functional.interpolate(pictures, (self.size, self.size), mode="bicubic", antialias=True)
-        if pictures.shape[1] == 1:
-            pictures = pictures.expand(-1, self.channels, -1, -1)
-        pictures = self._apply_transform(pictures)
-        floating = (p.dtype for p in self.module.parameters() if p.is_floating_point())
-        return pictures.to(next(floating, pictures.dtype))
-
-    def identity(self) -> dict:
-        """What tells this classifier from others, JSON-serialisable: name, input, SHA-256 of the weights."""
-        return {
-            "name": self.name,
-            "transform": _described(self.transform),
-            "size": self.size,
-            "channels": self.channels,
-            "weights_sha256": weights_sha256(self.module),
-        }
+    library, _, rest = spec.partition(":")
+    name, _, weights = rest.partition(":")
+    loaders = {"torchvision": _torchvision, "timm": _timm, "open_clip": _open_clip, "pretrained": _pretrained}
+    if library not in loaders or not name:
+        raise ValueError(f"a classifier is written LIBRARY:NAME[:WEIGHTS] with {', '.join(loaders)}, got {spec!r}")
+    if library == "open_clip":
+        arguments |= {"classes": classes, "templates": templates}
+    elif classes:
+        raise ValueError(f"classes are for open_clip models; those of {spec} are fixed")
+    module, own_transform, own_size = _with_weights(spec, lambda: loaders[library](name, weights, **arguments))
+    module = module.float().eval().requires_grad_(False).to(device)
+    return ImageClassifier(module, transform or own_transform, size or own_size, channels=None, name=spec).to(device)
 
 
-def weights_sha256(module: nn.Module) -> str:
-    """SHA-256 of the names, dtypes, shapes and values of all parameters and buffers, whichever file they came from."""
-    digest = hashlib.sha256()
-    for name, values in sorted(module.state_dict().items()):
-        values = values.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _torchvision(name: str, weights: str, **arguments) -> tuple[nn.Module, str, int | None]:
+    from torchvision import models  # lazy: slow to import
+
+    from .evaluation.extractors import _read_weights
+
+    known = models.get_model_weights(name)
+    entry = known.DEFAULT if weights in ("", "DEFAULT") else getattr(known, weights, None)
+    if entry is not None:
+        # Never `weights=` of the constructor: torchvision would unpickle the whole file.
+        state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        arguments.setdefault("num_classes", len(entry.meta["categories"]))
+    else:
+        state = _read_weights(Path(weights))
+    if "inception" in name or name == "googlenet":
+        # As torchvision sets them for its weights: auxiliary heads, which are part of the file and idle in eval mode,
+        # and an input that the network itself takes from ImageNet's mean and standard deviation to its own.
+        arguments = {"init_weights": False, "aux_logits": True, "transform_input": True} | arguments
+    module = models.get_model(name, weights=None, **arguments)
+    module.load_state_dict(state)
+    return module, "imagenet", getattr((entry or known.DEFAULT).transforms(), "crop_size", [None])[0]
 
 
-def _described(transform: str | Callable) -> str | dict:
-    if isinstance(transform, str):
-        return transform
-    if isinstance(transform, Normalise):
-        return {
-            name: [round(value, 6) for value in values.flatten().tolist()] for name, values in transform.named_buffers()
-        }
-    return getattr(transform, "__qualname__", type(transform).__qualname__)
+def _timm(name: str, weights: str, **arguments) -> tuple[nn.Module, Normalise, int]:
+    import timm  # lazy: slow to import
+
+    from .evaluation.extractors import _read_weights
+
+    module = timm.create_model(name, pretrained=not weights, **arguments)
+    if weights:
+        module.load_state_dict(_read_weights(Path(weights)))
+    config = timm.data.resolve_model_data_config(module)
+    return module, Normalise(tuple(config["mean"]), tuple(config["std"])), config["input_size"][-1]
+
+
+def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tuple[nn.Module, Normalise, int]:
+    import open_clip  # lazy: slow to import
+
+    from .evaluation.extractors import _check_weights
+
+    if not weights:
+        raise ValueError("open_clip has several weights for a model; name one of its tags, or a safetensors file")
+    if weights not in open_clip.list_pretrained_tags_by_model(name):
+        _check_weights(Path(weights))
+    model = open_clip.create_model(name, pretrained=weights, **arguments).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        embeddings = class_embeddings(lambda texts: model.encode_text(tokenizer(texts)), classes, templates)
+        scale = float(model.logit_scale.exp())
+    config = open_clip.get_model_preprocess_cfg(model)
+    size = config["size"][0] if isinstance(config["size"], tuple | list) else config["size"]
+    transform = Normalise(tuple(config["mean"]), tuple(config["std"]))
+    return ZeroShot(model.visual, embeddings, scale), transform, size
+
+
+def _pretrained(name: str, folder: str, **arguments) -> tuple[nn.Module, str, None]:
+    where, _, kind = name.rpartition(".")
+    cls = getattr(importlib.import_module(where), kind) if where else None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and hasattr(cls, "from_pretrained")):
+        raise ValueError(f"{name} is not a class of modules with from_pretrained, written with its module")
+    return cls.from_pretrained(folder, use_safetensors=True, **arguments), "authors", None
