@@ -13,14 +13,17 @@ from .calibration import fit_temperatures
 from .calibration_trace import CalibrationTrace
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
+from .classifier import ClassifierGuidance, class_gradient, class_log_prob
 from .classifiers import load_classifier
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .decoding import latent_decoder
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
 from .image_classifier import ImageClassifier
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
+from .smooth import smoothed
 from .step import MissingUnconditionalError, Step
 from .trace import Trace
 
@@ -34,6 +37,7 @@ __all__ = [
     "CalibrationTrace",
     "Callback",
     "CallbackGuider",
+    "ClassifierGuidance",
     "Family",
     "GuidanceInterval",
     "GuidanceMixin",
@@ -44,9 +48,12 @@ __all__ = [
     "Trace",
     "attach",
     "chain",
+    "class_gradient",
+    "class_log_prob",
     "classifier_free_guidance",
     "fit_temperatures",
     "from_config",
+    "latent_decoder",
     "load_classifier",
     "load_guidance",
     "parse_guidance",
@@ -55,5 +62,6 @@ __all__ = [
     "raag_weight",
     "register_family",
     "save_guidance",
+    "smoothed",
     "to_config",
 ]

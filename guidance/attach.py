@@ -95,6 +95,12 @@ class Attachment:
     def module(self) -> torch.nn.Module:
         return self._recorder.calls[0].module
 
+    def conditioning(self, name: str) -> torch.Tensor:
+        return self._recorder.conditioning(name, self._guided)
+
+    def component(self, name: str) -> object | None:
+        return getattr(self.pipe, name, None)
+
     def level(self, timestep: torch.Tensor, index: int | None) -> Level:
         return level_at_timestep(self.scheduler, timestep) if index is None else level_at_index(self.scheduler, index)
 

@@ -54,6 +54,21 @@ class Recorder:
         first, second = outputs if self.family.calls == 2 else outputs[0].chunk(2)
         return (first, second) if self.family.cond_first else (second, first)
 
+    def conditioning(self, name: str, guided: bool) -> torch.Tensor:
+        """The network's argument `name` in the current step: of its conditional half, or call."""
+        two = guided and self.family.calls == 2
+        arguments = self.calls[1 if two and not self.family.cond_first else 0].arguments
+        value = arguments.get(name)
+        if not isinstance(value, torch.Tensor):
+            has = ", ".join(sorted(key for key, value in arguments.items() if isinstance(value, torch.Tensor)))
+            raise ValueError(
+                f"the network of {type(self.pipe).__name__} is given no tensor {name!r} in this step; it is given {has}"
+            )
+        if guided and not two:
+            first, second = value.chunk(2)
+            return first if self.family.cond_first else second
+        return value
+
     def again(self, sample: torch.Tensor, timestep: torch.Tensor, current: torch.Tensor) -> list:
         """Outputs of the calls of the step, made again at another sample (B, ...), scaled for the network, and at
         another scheduler's timestep; everything else as the pipeline gave it. `current` is the step's own sample."""

@@ -30,6 +30,12 @@ class Denoiser(Protocol):
     def grid(self, index: int) -> torch.Tensor:
         """The timestep at position `index` of the sampler's grid."""
 
+    def conditioning(self, name: str) -> torch.Tensor:
+        """What the network was given as argument `name` in this step, for the conditional prediction alone."""
+
+    def component(self, name: str) -> object | None:
+        """The pipeline's component `name` (its VAE, its scheduler), or None where it has none."""
+
     @property
     def module(self) -> torch.nn.Module:
         """The network itself (of several, the one of this step)."""
@@ -131,6 +137,14 @@ class Step:
         if not self.has_unconditional:
             return self.cond
         return classifier_free_guidance(self.cond, self.uncond, self.pipeline_weight)
+
+    def conditioning(self, name: str) -> torch.Tensor:
+        """(B, ...) what the network was given as argument `name` (`class_labels`, ...) for the conditional prediction.
+
+        Raises:
+            ValueError: the network has no such argument in this step; the message lists those that it has.
+        """
+        return self.denoiser.conditioning(name)
 
     def denoise(self, sample: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(cond, uncond) at another sample (B, ...) and training time, with this call's conditioning."""

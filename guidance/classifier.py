@@ -1,0 +1,277 @@
+"""EluCD: guidance by any off-the-shelf classifier, calibrated (arXiv 2310.11311, ICLR 2024).
+
+The classifier was not trained on noise. It looks at the denoised estimate, detached from the denoiser, so a step costs
+one backward pass of the classifier; its activations are smoothed (`smoothed`), and joint and marginal log-probability
+have temperatures of their own. How strongly the gradient acts is told by a schedule (`classifier_schedules`).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from diffusers.configuration_utils import register_to_config
+
+from .callback import Callback, Proceed
+from .classifier_schedules import ancestral, denoised_variance, edm_input, edm_shift, edm_strength, variance_shift
+from .combine import widened
+from .decoding import latent_decoder
+from .noise import Level
+from .smooth import frozen_copy, smoothed
+from .step import Step
+
+
+#: The constants of each schedule; those of `ddpm` and `edm` are the authors'.
+PRESETS = {
+    "ddpm": {"scale": 1.0, "gamma": 0.3, "tau_joint": 1.0, "tau_marginal": 0.5, "softplus": 3.0, "look_at": "estimate"},
+    "edm": {"scale": 0.004, "gamma": 0.3, "tau_joint": 1.0, "tau_marginal": 0.0, "softplus": 5.0, "look_at": "sample"},
+    "x0": {"scale": 1.0, "gamma": 0.3, "tau_joint": 1.0, "tau_marginal": 0.5, "softplus": 3.0, "look_at": "estimate"},
+}
+
+
+def class_log_prob(
+    logits: torch.Tensor, labels: torch.Tensor, tau_joint: float = 1.0, tau_marginal: float = 0.5
+) -> torch.Tensor:
+    """`tau_joint * f_y - logsumexp(tau_marginal * f)` (section 4.3), finite for any finite logits.
+
+    With both temperatures 1 it is the log-probability of the class; with tau_marginal 0 the joint alone.
+
+    Args:
+        logits: (B, K), of any floating dtype.
+        labels: (B,) class ids.
+
+    Returns:
+        (B,) in float32 (float64 for float64). Normalised only where the two temperatures are equal.
+    """
+    logits = widened(logits)
+    joint = logits.gather(1, labels.reshape(-1, 1)).squeeze(1)
+    return tau_joint * joint - torch.logsumexp(tau_marginal * logits, 1)
+
+
+def class_gradient(
+    classifier: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    tau_joint: float = 1.0,
+    tau_marginal: float = 0.5,
+    chunk: int | None = None,
+) -> torch.Tensor:
+    """Gradient of `class_log_prob(classifier(x), labels)` with respect to x, sample by sample.
+
+    Works within `torch.no_grad()` and `torch.inference_mode()`; x is detached first.
+
+    Args:
+        classifier: from (B, ...) to logits (B, K); the rows must not depend on each other (a network in eval mode).
+        x: (B, ...).
+        labels: (B,) class ids.
+        chunk: samples at once, to bound the memory; None for all.
+
+    Returns:
+        (B, ...) in the dtype of x.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        labels = labels.clone()  # one made in inference mode cannot be kept for a backward pass
+        return torch.cat(
+            [
+                _gradient(classifier, *part, tau_joint, tau_marginal)
+                for part in zip(x.split(chunk or len(x)), labels.split(chunk or len(x)), strict=True)
+            ]
+        )
+
+
+def _gradient(classifier, x: torch.Tensor, labels: torch.Tensor, tau_joint: float, tau_marginal: float) -> torch.Tensor:
+    x = x.detach().clone().requires_grad_(True)
+    total = class_log_prob(classifier(x), labels, tau_joint, tau_marginal).sum()
+    return torch.autograd.grad(total, x)[0]
+
+
+class ClassifierGuidance(Callback):
+    """Moves what `proceed` returned towards a class, by the gradient of a classifier.
+
+    Stands in a list after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no
+    unconditional pass.
+
+    Args:
+        classifier: from pictures (B, C, H, W) float32 in about [-1, 1] to logits (B, K): any torch module in eval mode
+            (used through a copy that shares its weights), or a function; or what `load_classifier` takes, which is
+            the form that can be saved.
+        schedule: "x0" for any sampler, flow models too: the estimate moves by its variance given the sample
+            (`denoised_variance`). "ddpm", the authors' shift of the mean of ancestral steps, in units of x0. "edm", the
+            authors' shift of the sample, for deterministic samplers; theirs before network call i + 1 is made by step i
+            here, so that it costs no further call.
+        scale, gamma: strength, and height of the bump in the middle of the trajectory; for "edm" the scale is `g_max`.
+        tau_joint, tau_marginal: see `class_log_prob`.
+        softplus: beta of `smoothed`; 0 keeps the activations. By default a network without ReLU is taken as it is.
+        look_at: "estimate", the denoised one, or "sample", the noisy one.
+            Each of these six is the schedule's own in `PRESETS` where it is None.
+        labels: class ids of the classifier: a number, or one for each picture. None takes the `class_labels` of the
+            pipeline's own call.
+        decoder: for latent models: an autoencoder (`AutoencoderTiny` is cheap), the folder or name of an
+            `AutoencoderTiny`, or a function from the model's latents to pictures. None takes the pipeline's `vae`; a
+            pipeline without one works in pixels, and the classifier sees its estimate clipped to [-1, 1].
+        data_std: standard deviation of x0, for schedule "x0"; None is 0.5 for pixels and 1 for latents.
+        chunk: pictures at once in the gradient; None for all, or one where latents are decoded.
+        start, stop: see `Callback`.
+
+    Attributes:
+        replaced: names of the activations that were smoothed.
+
+    Raises:
+        ValueError: an unknown schedule or `look_at`, a number out of range, a classifier in training mode, `softplus`
+            above 0 where nothing can be replaced; when called, labels that do not fit, or none, or no decoder that does.
+
+    A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        classifier: Callable[[torch.Tensor], torch.Tensor] | str | Mapping,
+        schedule: str = "x0",
+        scale: float | None = None,
+        gamma: float | None = None,
+        tau_joint: float | None = None,
+        tau_marginal: float | None = None,
+        softplus: float | None = None,
+        look_at: str | None = None,
+        labels: int | Sequence[int] | None = None,
+        decoder: Callable[[torch.Tensor], torch.Tensor] | str | None = None,
+        data_std: float | None = None,
+        chunk: int | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+    ):
+        super().__init__(start, stop)
+        if schedule not in PRESETS:
+            raise ValueError(f"schedule must be one of {', '.join(PRESETS)}, got {schedule!r}")
+        given = {
+            "scale": scale,
+            "gamma": gamma,
+            "tau_joint": tau_joint,
+            "tau_marginal": tau_marginal,
+            "softplus": softplus,
+            "look_at": look_at,
+        }
+        constants = PRESETS[schedule] | {name: value for name, value in given.items() if value is not None}
+        self.look_at = constants.pop("look_at")
+        if self.look_at not in ("estimate", "sample"):
+            raise ValueError(f"look_at must be 'estimate' or 'sample', got {self.look_at!r}")
+        if bad := [name for name, value in constants.items() if not (math.isfinite(value) and value >= 0)]:
+            raise ValueError(f"{', '.join(bad)}: finite numbers, at least 0, are wanted")
+        if (data_std is not None and not data_std > 0) or (chunk is not None and chunk < 1):
+            raise ValueError(f"data_std and chunk must be above 0, got {data_std} and {chunk}")
+        self.scale, self.gamma = constants["scale"], constants["gamma"]
+        self.tau_joint, self.tau_marginal = constants["tau_joint"], constants["tau_marginal"]
+        self.schedule, self.labels, self.data_std, self.chunk = schedule, labels, data_std, chunk
+        self.classifier, self.replaced = _prepare(classifier, constants["softplus"], strict=softplus is not None)
+        self._decoder = _tiny(decoder) if isinstance(decoder, str) else decoder
+        self._decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self._decodes: object = None  # what `_decode` was made of
+
+    def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        prediction = proceed(step)
+        x0 = step.to_x0(prediction).detach()
+        scheduler = step.denoiser.component("scheduler")
+        if scheduler is not None and scheduler.config.get("clip_sample"):
+            bound = scheduler.config.get("clip_sample_range", 1.0)
+            x0 = x0.clamp(-bound, bound)  # as the scheduler will; a shift of what lies far outside would be lost
+        shift = self._shift(step, x0)
+        return prediction if shift is None else step.from_x0(x0 + shift)
+
+    def _shift(self, step: Step, x0: torch.Tensor) -> torch.Tensor | None:
+        """Of the estimate (B, ...) in float32, or None."""
+        if self.schedule == "x0":
+            std = self.data_std or (0.5 if self._decoder_of(step) is None else 1.0)
+            variance = denoised_variance((step.alpha, step.sigma), std)
+            time = (step.total - 1 - step.index) / step.total
+            return variance_shift(self._gradient(step, x0), variance, std**2, time, self.gamma, self.scale)
+        index, steps, then, share = _landing(step)
+        if then is None or (self.schedule == "edm" and index == steps - 1):
+            return None
+        now = (step.alpha, step.sigma)
+        gradient = self._gradient(step, x0)
+        if self.schedule == "edm":
+            moved = edm_shift(gradient, step.sample, edm_strength(index + 1, steps, self.scale, self.gamma))
+            return moved / (share * (then[0] - now[0] * then[1] / now[1]))
+        variance, c0 = ancestral(now, then)
+        first = step.grid_index - step.index  # the variance falls along the trajectory
+        largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
+        time = (steps - 1 - index) / steps
+        return variance_shift(gradient, variance, largest, time, self.gamma, self.scale) / (share * c0)
+
+    def _gradient(self, step: Step, x0: torch.Tensor) -> torch.Tensor:
+        decode = self._decoder_of(step)
+        if self.look_at == "estimate":
+            x = x0 if decode else x0.clamp(-1, 1)
+        else:
+            x = edm_input(step.sample.float(), step.alpha) if self.schedule == "edm" else step.sample.float()
+        if isinstance(self.classifier, torch.nn.Module):
+            _place(self.classifier, x.device)
+        logits = (lambda part: self.classifier(decode(part))) if decode else self.classifier
+        chunk = self.chunk or (1 if decode else None)
+        return class_gradient(logits, x, self._labels(step, x), self.tau_joint, self.tau_marginal, chunk)
+
+    def _labels(self, step: Step, x: torch.Tensor) -> torch.Tensor:
+        if self.labels is None:
+            return step.conditioning("class_labels")
+        if isinstance(self.labels, int):
+            return torch.full((len(x),), self.labels, device=x.device)
+        if len(self.labels) != len(x):
+            raise ValueError(
+                f"labels has {len(self.labels)} class ids for {len(x)} pictures; give one for each, or one"
+            )
+        return torch.as_tensor(self.labels).to(x.device, non_blocking=True)
+
+    def _decoder_of(self, step: Step) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        source = self._decoder or step.denoiser.component("vae")
+        if source is not self._decodes:
+            self._decodes = source
+            self._decode = latent_decoder(source) if isinstance(source, torch.nn.Module) else source
+        if isinstance(self._decoder, torch.nn.Module):
+            _place(self._decoder, step.sample.device)
+        return self._decode
+
+
+def _landing(step: Step) -> tuple[int, int, Level | None, float]:
+    """(number of the sampler's step, of how many, level where it ends, share of this evaluation in it).
+
+    A second-order sampler's first evaluation has half of the step's weight; its second is left alone, and has no level.
+    """
+    if step.grid_index is None:
+        raise ValueError('the schedules "ddpm" and "edm" need a step of the sampler\'s grid; "x0" works anywhere')
+    if getattr(step.denoiser.component("scheduler"), "order", 1) == 1:
+        return step.index, step.total, step.denoiser.level(None, step.grid_index + 1), 1.0
+    number, steps = step.index // 2, (step.total + 1) // 2
+    if step.index % 2:
+        return number, steps, None, 0.0
+    return number, steps, step.denoiser.level(None, step.grid_index + 1), 1.0 if number == steps - 1 else 0.5
+
+
+def _prepare(classifier, beta: float, strict: bool) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[str, ...]]:
+    if isinstance(classifier, str | Mapping):
+        from .classifiers import load_classifier  # lazy: the libraries of classifiers are slow to import
+
+        classifier = load_classifier(classifier) if isinstance(classifier, str) else load_classifier(**classifier)
+    if not isinstance(classifier, torch.nn.Module):
+        if strict and beta:
+            raise ValueError("softplus replaces modules, and this classifier is a plain function; pass softplus=0")
+        return classifier, ()
+    if classifier.training:
+        raise ValueError(f"{type(classifier).__name__} is in training mode; call eval() first")
+    if beta and strict:
+        return smoothed(classifier, beta)
+    try:
+        return smoothed(classifier, beta)
+    except ValueError:  # nothing to replace
+        return frozen_copy(classifier), ()
+
+
+def _tiny(name: str) -> torch.nn.Module:
+    from diffusers import AutoencoderTiny  # lazy
+
+    return AutoencoderTiny.from_pretrained(name).eval()
+
+
+def _place(module: torch.nn.Module, device: torch.device) -> None:
+    parameter = next(module.parameters(), None)
+    if parameter is not None and parameter.device != device:
+        module.to(device)

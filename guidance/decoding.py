@@ -1,0 +1,64 @@
+"""Latents to pictures with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+
+def latent_decoder(vae: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function from latents in the diffusion model's scaling to pictures in about [-1, 1], with a gradient.
+
+    The scaling is read in the autoencoder's configuration, as pipelines do: `z / scaling_factor + shift_factor`, or
+    `z * latents_std / scaling_factor + latents_mean` by channel. Activations are not kept but computed again in the
+    backward pass, so that of decoder and classifier only one holds activations at a time.
+
+    Args:
+        vae: an autoencoder of diffusers with `decode` (`AutoencoderKL`, `AutoencoderTiny`, ...). Its weights get no
+            gradient. It is given latents in its own dtype; the result is float32.
+
+    Raises:
+        ValueError: when called with latents of another number of channels than the autoencoder's.
+    """
+    config = vae.config
+    channels = config.get("latent_channels") or config.get("z_dim")
+    scaling, shift = config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+
+    def picture(latents: torch.Tensor) -> torch.Tensor:
+        if mean is not None and std is not None:
+            shape = (1, -1, *[1] * (latents.ndim - 2))
+            latents = latents * _constant(std, latents).view(shape) / scaling + _constant(mean, latents).view(shape)
+        else:
+            latents = latents / scaling + shift
+        with _no_weight_gradients(vae):
+            return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        if latents.ndim < 4 or (channels and latents.shape[1] != channels):
+            raise ValueError(
+                f"{type(vae).__name__} decodes latents (B, {channels or 'C'}, H, W), and the model's are "
+                f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to pictures "
+                "(B, C, H, W) in [-1, 1]"
+            )
+        # Without dropout there is no random state to keep, and keeping it would wait for the device.
+        return checkpoint(picture, latents, use_reentrant=False, preserve_rng_state=False)
+
+    return decode
+
+
+def _constant(values, like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
+
+
+@contextmanager
+def _no_weight_gradients(module: torch.nn.Module):
+    wanted = [each for each in module.parameters() if each.requires_grad]
+    for each in wanted:
+        each.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in wanted:
+            each.requires_grad_(True)

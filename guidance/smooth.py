@@ -1,0 +1,85 @@
+"""Copies of a network that share its weights, with activations that have a smooth gradient.
+
+Source: EluCD (arXiv 2310.11311), section 4.2: the gradient of a ReLU network jumps, so a classifier that guides has
+its ReLU replaced by Softplus.
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class Softplus(nn.Module):
+    """`slope * x + (1 - slope) * (softplus(x) - softplus(x - top))`: a smooth leaky ReLU, or ReLU6 where `top` is 6.
+
+    Args:
+        beta: sharpness of `softplus(x) = log(1 + exp(beta x)) / beta`; the original activation in the limit.
+        slope: of the negative side.
+        top: where the positive side ends, or None.
+    """
+
+    def __init__(self, beta: float, slope: float = 0.0, top: float | None = None):
+        super().__init__()
+        self.beta, self.slope, self.top = beta, slope, top
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = functional.softplus(x, self.beta)
+        if self.top is not None:
+            out = out - functional.softplus(x - self.top, self.beta)
+        return torch.lerp(out, x, self.slope) if self.slope else out
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, slope={self.slope}, top={self.top}"
+
+
+#: What can be replaced, and by what.
+_SMOOTH = {
+    nn.ReLU: lambda module, beta: Softplus(beta),
+    nn.ReLU6: lambda module, beta: Softplus(beta, top=6.0),
+    nn.LeakyReLU: lambda module, beta: Softplus(beta, slope=module.negative_slope),
+}
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy of `module` that shares the memory of its weights and asks for no gradient of them.
+
+    Moving or casting the copy leaves the original as it is, and the other way round.
+    """
+    memo = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in module.parameters()}
+    memo |= {id(each): each.detach() for each in module.buffers()}
+    return copy.deepcopy(module, memo)
+
+
+def smoothed(module: nn.Module, beta: float) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy of any torch module with Softplus for its ReLU, ReLU6 and LeakyReLU; the module itself is not changed.
+
+    Args:
+        module: torchvision, timm, open_clip, your own; the copy shares its weights (see `frozen_copy`).
+        beta: of the Softplus, above 0; the authors use 3 (DDPM) and 5 (EDM).
+
+    Returns:
+        The copy, and the names of the modules that were replaced, as in `named_modules`.
+
+    Raises:
+        ValueError: `beta` not above 0, or nothing to replace.
+    """
+    if not beta > 0:
+        raise ValueError(f"beta must be above 0, got {beta}")
+    result = frozen_copy(module)
+    replaced = []
+    for name, part in list(result.named_modules(remove_duplicate=False)):
+        if (smooth := _SMOOTH.get(type(part))) is not None:
+            if not name:
+                return smooth(part, beta), ("",)
+            parent, _, child = name.rpartition(".")
+            setattr(result.get_submodule(parent), child, smooth(part, beta))
+            replaced.append(name)
+    if not replaced:
+        raise ValueError(
+            f"{type(module).__name__} has no module of type {', '.join(kind.__name__ for kind in _SMOOTH)}: a network "
+            "whose activations are smooth already (GELU, SiLU) needs no smoothing; calls of torch.nn.functional.relu "
+            "in its code cannot be replaced: make them modules"
+        )
+    return result, tuple(replaced)
