@@ -7,6 +7,7 @@ from diffusers.configuration_utils import register_to_config
 
 from .calibration import calibration
 from .callback import Callback, Proceed
+from .decoding import latent_decoder
 from .step import Step
 
 
@@ -19,18 +20,19 @@ class CalibrationTrace(Callback):
     asked for.
 
         trace = CalibrationTrace(classifier)
-        for seeds in batches:
-            trace.labels = [label(seed) for seed in seeds]
-            with attach(pipe, trace):
-                pipe(trace.labels, ...)
+        with attach(pipe, trace):
+            for classes in batches:
+                pipe(classes, ...)
         rows = trace.report()
 
     Args:
         classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K); the one that guides, with smooth
             activations if it has them then, since they change its logits.
-        labels: class numbers, one a sample or one for all; may be set anew before each call of the pipeline.
-        decode: from estimates in the pipeline's latent space to pictures in [-1, 1]; None for models of pixels,
-            whose estimates are clipped to that range.
+        labels: class numbers of the classifier, one a sample or one for all; may be set anew before each call of the
+            pipeline. None takes the `class_labels` of the pipeline's own call.
+        decoder: for latent models: an autoencoder, or a function from the model's latents to pictures. None takes the
+            pipeline's `vae`; a pipeline without one works in pixels, and its estimates are clipped to [-1, 1].
+        chunk: pictures at once in decoder and classifier; None for all.
         start, stop: see `Callback`.
     """
 
@@ -39,12 +41,13 @@ class CalibrationTrace(Callback):
         self,
         classifier: Callable[[torch.Tensor], torch.Tensor],
         labels: int | Sequence[int] | None = None,
-        decode: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        chunk: int | None = None,
         start: float = 0.0,
         stop: float = 1.0,
     ):
         super().__init__(start, stop)
-        self.classifier, self.labels, self.decode = classifier, labels, decode
+        self.classifier, self.labels, self.decoder, self.chunk = classifier, labels, decoder, chunk
         self.clear()
 
     def clear(self) -> None:
@@ -57,10 +60,10 @@ class CalibrationTrace(Callback):
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
         with torch.no_grad():
-            estimate = step.to_x0(prediction)
-            logits = self.classifier(estimate.clamp(-1, 1) if self.decode is None else self.decode(estimate))
+            parts = step.to_x0(prediction).split(self.chunk or len(prediction))
+            logits = torch.cat([self.classifier(self._pictures(step, part)) for part in parts])
         if step.index <= self._last_index or not self._labels:  # the pipeline was called anew
-            self._labels.append(self._labels_of(len(logits)))
+            self._labels.append(self._labels_of(step, len(logits)))
         self._last_index = step.index
         self._levels[step.index] = {"timestep": step.timestep, "alpha": step.alpha, "sigma": step.sigma}
         self._logits.setdefault(step.index, []).append(logits)
@@ -78,7 +81,7 @@ class CalibrationTrace(Callback):
         if len(counts) > 1:
             raise ValueError("the pipeline was called with different numbers of steps; use a trace for each")
         logits = [torch.cat(self._logits[index]).float() for index in sorted(self._logits)]
-        return torch.stack(logits).cpu(), torch.cat(self._labels)
+        return torch.stack(logits).cpu(), torch.cat(self._labels).cpu()
 
     def levels(self) -> list[dict[str, float]]:
         """For each step `step`, `timestep`, `alpha` and `sigma`, in the order of the logits."""
@@ -91,10 +94,14 @@ class CalibrationTrace(Callback):
         """The rows of `calibration_rows` for what was collected."""
         return calibration_rows(self.levels(), *self.collected(), tau, bins)
 
-    def _labels_of(self, batch: int) -> torch.Tensor:
-        if self.labels is None:
-            raise ValueError("CalibrationTrace needs the classes that were asked for: set its `labels`")
-        labels = torch.as_tensor(self.labels)
+    def _pictures(self, step: Step, estimate: torch.Tensor) -> torch.Tensor:
+        decoder = self.decoder or step.denoiser.component("vae")
+        if decoder is None:
+            return estimate.clamp(-1, 1)
+        return (latent_decoder(decoder) if isinstance(decoder, torch.nn.Module) else decoder)(estimate)
+
+    def _labels_of(self, step: Step, batch: int) -> torch.Tensor:
+        labels = step.conditioning("class_labels") if self.labels is None else torch.as_tensor(self.labels)
         if labels.numel() not in (1, batch):
             raise ValueError(f"CalibrationTrace has {labels.numel()} labels for {batch} samples: one a sample, or one")
         return labels.flatten().expand(batch)

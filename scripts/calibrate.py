@@ -1,9 +1,10 @@
 """How well a classifier's probabilities hold on the estimates of a sampler, and the temperatures that mend them.
 
 The classes that were asked for are the truth. Temperatures are fitted on one set of seeds and reported on another. The
-report (--out) has a row a step for each of: the classifier as it is, with one temperature, with a temperature of each
-step's own; beside it stands a reliability diagram. What was sampled is kept in --work, so a killed run goes on where it
-stopped. About two minutes on two cores:
+report (--out) has a row a step for each of: no temperature, one temperature, a temperature of each step's own; all of
+it for the classifier off the shelf and, where it has activations to smooth, for its smooth copy, which is the one that
+guides. Beside it stand the reliability diagrams of the one that guides. What was sampled is kept in --work, so a killed
+run goes on where it stopped. About a minute on two cores:
 
     python scripts/calibrate.py
     python scripts/calibrate.py MODEL torchvision:resnet50 --transform imagenet --classes 207,360 --samples 200
@@ -22,17 +23,25 @@ import torch
 from diffusers import DiffusionPipeline
 
 import pipelines
-from guidance import CalibrationTrace, attach, fit_temperatures, load_classifier
+from guidance import (
+    CalibrationTrace,
+    ClassifierGuidance,
+    attach,
+    fit_temperatures,
+    load_classifier,
+    save_guidance,
+    to_config,
+)
 from guidance.calibration import calibration, fit_temperature, reliability_plot
 from guidance.calibration_trace import calibration_rows
 from guidance.evaluation.report import describe_run, markdown_table, write_report
 from guidance.evaluation.run import collect
-from guidance.files import write_json
 from guidance.generation import generators, load_pipeline
 
 
 DIGITS = "pretrained:guidance.worlds.digits_classifier.DigitsClassifier:assets/digits-classifier"
-COLUMNS = ("method", "tau", "step", "sigma", "ece", "ece_adaptive", "brier", "nll", "accuracy", "confidence")
+OFF_THE_SHELF, SMOOTH = "off the shelf", "smooth"
+COLUMNS = ("classifier", "temperature", "tau", "step", "sigma", "ece", "ece_adaptive", "brier", "nll", "accuracy")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--samples", type=int, default=1000, help="pictures to fit on, and as many to report on")
     parse.add_argument("--steps", type=int, default=50, help="denoising steps (default 50)")
     parse.add_argument("--weight", type=float, default=1.0, help="the pipeline's guidance_scale (default 1: none)")
+    parse.add_argument("--softplus", type=float, help="as in ClassifierGuidance (default: its own)")
     parse.add_argument("--ratio", type=float, default=0.5, help="tau_marginal / tau_joint (default 0.5)")
     parse.add_argument("--batch-size", type=int, default=250)
     parse.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
@@ -68,49 +78,48 @@ def load(args: argparse.Namespace):
     return load_pipeline(args.pipeline, args.dtype, args.device, kind.from_pretrained)
 
 
-def draw(pipe, trace: CalibrationTrace, asked: list, numbers: list[int], seeds, **call):
-    """Pictures of `seeds`, whose conditions are `asked` in rotation, and for each its logits at every step."""
+def draw(pipe, traces: dict[str, CalibrationTrace], asked: list, seeds, **call):
+    """Pictures of `seeds`, whose conditions are `asked` in rotation, and the logits (B, steps, K) of each trace.
+
+    The class of a picture is its condition, or the number of its prompt.
+    """
     conditions = [asked[seed % len(asked)] for seed in seeds]
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
-    trace.clear()
-    trace.labels = [numbers[seed % len(asked)] for seed in seeds]
-    with attach(pipe, trace):
+    for trace in traces.values():
+        trace.clear()
+        trace.labels = [condition if name == "class_labels" else asked.index(condition) for condition in conditions]
+    with attach(pipe, list(traces.values())):
         images = pipe(**{name: conditions}, generator=generators(seeds), output_type="pt", **call).images
-    logits, labels = trace.collected()
-    levels = torch.tensor([list(level.values()) for level in trace.levels()])
-    return images, {
-        "logits": logits.transpose(0, 1).contiguous(),
-        "labels": labels,
-        "levels": levels.expand(len(seeds), -1, -1).contiguous(),
-    }
+    arrays = {key: trace.collected()[0].transpose(0, 1).contiguous() for key, trace in traces.items()}
+    levels = torch.tensor([list(level.values()) for level in trace.levels()], dtype=torch.float64)
+    levels = levels.expand(len(seeds), -1, -1).contiguous()  # the same for all, so that they are kept too
+    return images, arrays | {"labels": trace.collected()[1], "levels": levels}
 
 
-def report(fitted: tuple, held_out: tuple, levels: list[dict]) -> list[dict]:
+def report(fitted: tuple, held_out: tuple, levels: list[dict], **facts) -> list[dict]:
     """Rows of the held-out set, before and after fitting on the other; those without a step are of all steps."""
     tau = fit_temperature(*fitted)
     own = [fit_temperature(values, fitted[1]) for values in fitted[0]]
     logits, labels = held_out
     rows = []
-    for method, factor in (("as it is", 1.0), ("one temperature", tau), ("one a step", own)):
-        factors = torch.tensor(factor, dtype=torch.float64).reshape(-1, 1, 1)
+    for name, factor in (("none", 1.0), ("one", tau), ("one a step", own)):
         single = None if isinstance(factor, list) else factor
-        whole = {"method": method, "step": None, "tau": single, "samples": len(labels)}
-        rows.append(whole | calibration(factors * logits, labels))
-        rows += [{"method": method, **row} for row in calibration_rows(levels, logits, labels, factor)]
+        scaled = torch.tensor(factor, dtype=torch.float64).reshape(-1, 1, 1) * logits
+        whole = {"step": None, "tau": single, "samples": len(labels), **calibration(scaled, labels)}
+        rows += [facts | {"temperature": name} | row for row in (whole, *calibration_rows(levels, *held_out, factor))]
     return rows
 
 
 def plot(path: Path, held_out: tuple, tau: float) -> None:
+    """Reliability diagrams of all steps, of the first fifth and of the last."""
     logits, labels = held_out
     part = max(1, len(logits) // 5)
-    panels = {"all steps": logits, "first fifth of the steps": logits[:part], "last fifth": logits[-part:]}
-    reliability_plot(
-        path,
-        {
-            title: {"as it is": (values, labels), f"tau {tau:.3f}": (tau * values, labels)}
-            for title, values in panels.items()
-        },
-    )
+    panels = {"all steps": logits, "first fifth of the steps": logits[:part], "last fifth of the steps": logits[-part:]}
+    curves = {
+        title: {"as it is": (values, labels), f"tau {tau:.3g}": (tau * values, labels)}
+        for title, values in panels.items()
+    }
+    reliability_plot(path, curves)
 
 
 def table(rows: list[dict], every: int = 10) -> str:
@@ -125,38 +134,49 @@ def run(args: argparse.Namespace) -> None:
     pipe, spec = load(args), {"spec": args.classifier}
     if args.prompts:
         asked = [line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
-        numbers, spec["classes"] = list(range(len(asked))), asked
+        spec["classes"] = asked
     elif args.classes:
-        asked = numbers = [int(part) for part in args.classes.split(",")]
+        asked = [int(part) for part in args.classes.split(",")]
     else:
-        asked = numbers = list(range(pipe.transformer.config.num_embeds_ada_norm))
+        asked = list(range(pipe.transformer.config.num_embeds_ada_norm))
     if args.transform:
         spec["transform"] = args.transform
     classifier = load_classifier(**spec, device=pipe.device)
+    guide = ClassifierGuidance(classifier, softplus=args.softplus)
+    traces = {OFF_THE_SHELF: CalibrationTrace(classifier)}
+    if guide.replaced:
+        traces[SMOOTH] = CalibrationTrace(guide.classifier)
+
     call = {"num_inference_steps": args.steps, "guidance_scale": args.weight}
-    settings = {"pipeline": args.pipeline, "classifier": classifier.identity(), "conditions": asked, "call": call}
-    sample = partial(draw, pipe, CalibrationTrace(classifier), asked, numbers, **call)
+    facts = {"pipeline": args.pipeline, "classifier": classifier.identity(), "softplus": args.softplus}
+    settings = {**facts, "conditions": asked, "call": call, "dtype": args.dtype}
     sets = {}
     for name, start in (("fit", 0), ("report", args.samples)):
         seeds, size = range(start, start + args.samples), args.batch_size
-        store = collect(args.work / name, seeds, sample, lambda *_: {}, settings, size, chunk=size)
-        arrays = {key: torch.from_numpy(store.array(key)) for key in ("logits", "labels", "levels")}
-        sets[name] = (arrays["logits"].transpose(0, 1), arrays["labels"])
+        sample = partial(draw, pipe, traces, asked, **call)
+        sets[name] = collect(args.work / name, seeds, sample, lambda *_: {}, settings, size, chunk=size)
     levels = [
-        dict(zip(("step", "timestep", "alpha", "sigma"), row.tolist(), strict=True)) for row in arrays["levels"][0]
+        dict(zip(("step", "timestep", "alpha", "sigma"), (int(row[0]), *row[1:]), strict=True))
+        for row in sets["fit"].array("levels")[0].tolist()
     ]
-    rows = report(sets["fit"], sets["report"], [level | {"step": int(level["step"])} for level in levels])
-    temperatures = fit_temperatures(*sets["fit"], args.ratio)
+    rows = []
+    for key in traces:  # the last is the one that guides
+        fitted, held_out = (
+            (torch.from_numpy(store.array(key)).transpose(0, 1), torch.from_numpy(store.array("labels")))
+            for store in sets.values()
+        )
+        rows += report(fitted, held_out, levels, classifier=key)
+    temperatures = fit_temperatures(*fitted, args.ratio)
     short = args.classifier if spec.keys() == {"spec"} else spec
-    config = [{"callback": "ClassifierGuidance", "classifier": short, **temperatures}]
-    seeds = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
-    facts = {"samples": args.samples, "seeds": seeds, "steps": args.steps, "pipeline": args.pipeline}
-    write_report(args.out, describe_run(**facts, classifier=classifier.identity(), guidance=config), rows)
-    plot(args.out.with_suffix(".png"), sets["report"], temperatures["tau_joint"])
+    guidance = ClassifierGuidance(short, softplus=args.softplus, **temperatures)
+    facts |= {"samples": args.samples, "steps": args.steps, "guidance": to_config(guidance)}
+    facts["seeds"] = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
+    write_report(args.out, describe_run(**facts), rows)
+    plot(args.out.with_suffix(".png"), held_out, temperatures["tau_joint"])
     if args.save_guidance:
-        write_json(args.save_guidance, config)
+        save_guidance(args.save_guidance, guidance)
     print(table(rows))
-    print(f"{temperatures}; {args.out} and {args.out.with_suffix('.png')}")
+    print(f"{guidance}\n{args.out} and {args.out.with_suffix('.png')}")
 
 
 def main() -> None:
