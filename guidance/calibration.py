@@ -30,7 +30,7 @@ def reliability(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15, adap
 
     Args:
         bins: of equal width over (0, 1]; an empty one has zeros.
-        adaptive: bins of equal counts instead, in the order of the probabilities.
+        adaptive: bins of equal counts instead, in the order of the probabilities; equal ones in the given order.
     """
     log_probabilities, labels = _checked(logits, labels)
     confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels

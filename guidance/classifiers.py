@@ -91,7 +91,8 @@ def _timm(name: str, weights: str, **arguments) -> tuple[nn.Module, Normalise, i
     if weights:
         module.load_state_dict(_read_weights(Path(weights)))
     config = timm.data.resolve_model_data_config(module)
-    return module, Normalise(tuple(config["mean"]), tuple(config["std"])), config["input_size"][-1]
+    size = arguments.get("img_size", config["input_size"][-1])
+    return module, Normalise(config["mean"], config["std"]), size
 
 
 def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tuple[nn.Module, Normalise, int]:
@@ -110,7 +111,7 @@ def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tupl
         scale = float(model.logit_scale.exp())
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"][0] if isinstance(config["size"], tuple | list) else config["size"]
-    transform = Normalise(tuple(config["mean"]), tuple(config["std"]))
+    transform = Normalise(config["mean"], config["std"])
     return ZeroShot(model.visual, embeddings, scale), transform, size
 
 
