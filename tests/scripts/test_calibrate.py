@@ -1,3 +1,4 @@
+import importlib
 import json
 import subprocess
 import sys
@@ -11,26 +12,24 @@ from guidance import load_guidance
 from guidance.calibration import calibration, fit_temperature
 from guidance.evaluation.chunks import ChunkStore
 
+from ..classifiers import tiny_spec
+
 
 ROOT = Path(__file__).parents[2]
-
-
-def calibrate(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts" / "calibrate.py", "--out", folder / "r.json", "--work", folder / "work"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrate")
     arguments = ("--samples", "20", "--steps", "3", "--batch-size", "8", "--save-guidance", str(folder / "g.json"))
-    result = calibrate(folder, *arguments)
+    command = [sys.executable, ROOT / "scripts" / "calibrate.py", "--out", folder / "r.json", "--work", folder / "work"]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
-    return folder, arguments, result
+    return folder, result
 
 
 def test_figures_are_those_of_the_held_out_seeds_with_temperatures_of_the_others(done):
-    folder, _, result = done
+    folder, result = done
     report = json.loads((folder / "r.json").read_text())
     assert report["meta"]["seeds"] == {"fit": "0-19", "report": "20-39"}
     stores = {name: ChunkStore(folder / "work" / name / "samples", 20, 8) for name in ("fit", "report")}
@@ -57,7 +56,7 @@ def test_figures_are_those_of_the_held_out_seeds_with_temperatures_of_the_others
 
 
 def test_the_guidance_is_saved_with_its_temperatures(done):
-    folder, _, _ = done
+    folder, _ = done
     (guidance,) = load_guidance(folder / "g.json")
     rows = json.loads((folder / "r.json").read_text())["rows"]
     (tau,) = {row["tau"] for row in rows if (row["classifier"], row["temperature"]) == ("smooth", "one")}
@@ -65,16 +64,40 @@ def test_the_guidance_is_saved_with_its_temperatures(done):
     assert guidance.replaced
 
 
-def test_started_again_it_draws_nothing_and_writes_the_same(done):
-    folder, arguments, _ = done
+@pytest.fixture
+def script(monkeypatch):
+    """The script as a module: a process of its own costs seconds of imports."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.chdir(ROOT)
+    return importlib.import_module("calibrate")
+
+
+def test_started_again_it_draws_nothing_and_writes_the_same(done, script, monkeypatch):
+    folder, result = done
     before = (folder / "r.json").read_bytes()
     files = {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
-    assert calibrate(folder, *arguments).returncode == 0
+    monkeypatch.setattr(sys, "argv", [str(each) for each in result.args[1:]])
+    script.main()
     assert (folder / "r.json").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")} == files
 
 
-def test_a_bad_classifier_is_one_line(tmp_path):
-    result = calibrate(tmp_path, "assets/digits", "resnet50")
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "a classifier is written LIBRARY:NAME" in result.stderr
+def test_a_bad_classifier_is_one_line(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", "assets/digits", "resnet50", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"calibrate.py: a classifier is written LIBRARY:NAME"):
+        script.main()
+
+
+def test_a_text_to_image_pipeline_with_clip_told_the_prompts(script, tmp_path):
+    background = "and a blue star at the bottom right on a dark background"
+    prompts = [f"a {color} circle at the top left {background}" for color in ("red", "green")]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    spec = tiny_spec("open_clip", tmp_path)["spec"]
+    arguments = [str(ROOT / "assets" / "shapes"), spec, "--prompts", str(tmp_path / "prompts.txt"), "--samples", "3"]
+    arguments += ["--steps", "2", "--weight", "2", "--out", str(tmp_path / "r.json"), "--work", str(tmp_path / "work")]
+    script.run(script.parser().parse_args([*arguments, "--save-guidance", str(tmp_path / "g.json")]))
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert {row["classifier"] for row in report["rows"]} == {"off the shelf"}  # its GELU is smooth already
+    assert ChunkStore(tmp_path / "work" / "fit" / "samples", 3, 250).array("labels").tolist() == [0, 1, 0]
+    (guidance,) = load_guidance(tmp_path / "g.json")
+    assert guidance.classifier(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
