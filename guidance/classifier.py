@@ -43,8 +43,10 @@ def class_log_prob(
         (B,) in float32 (float64 for float64). Normalised only where the two temperatures are equal.
     """
     logits = widened(logits)
-    joint = logits.gather(1, labels.reshape(-1, 1)).squeeze(1)
-    return tau_joint * joint - torch.logsumexp(tau_marginal * logits, 1)
+    largest = logits.detach().amax(1)
+    below = logits - largest[:, None]  # without it the softmax in the gradient has the rounding of large logits
+    joint = below.gather(1, labels.reshape(-1, 1)).squeeze(1)
+    return tau_joint * joint - torch.logsumexp(tau_marginal * below, 1) + (tau_joint - tau_marginal) * largest
 
 
 def class_gradient(
@@ -117,9 +119,11 @@ class ClassifierGuidance(Callback):
 
     Raises:
         ValueError: an unknown schedule or `look_at`, a number out of range, a classifier in training mode, `softplus`
-            above 0 where nothing can be replaced; when called, labels that do not fit, or none, or no decoder that does.
+            above 0 where nothing can be replaced; when called, no labels, or labels or a decoder that do not fit.
 
-    A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too.
+    A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too, so what would
+    leave its range is lost, unlike in the authors' code, which shifts after clipping. DDIM's estimate is left alone
+    where it is out of range, since DDIM keeps the unclipped noise, through which a shift would act backwards.
     """
 
     @register_to_config
@@ -171,11 +175,18 @@ class ClassifierGuidance(Callback):
         prediction = proceed(step)
         x0 = step.to_x0(prediction).detach()
         scheduler = step.denoiser.component("scheduler")
-        if scheduler is not None and scheduler.config.get("clip_sample"):
-            bound = scheduler.config.get("clip_sample_range", 1.0)
+        config = getattr(scheduler, "config", {})
+        bound = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else None
+        if bound is not None and type(scheduler).__name__.startswith("DDPM"):
             x0 = x0.clamp(-bound, bound)  # as the scheduler will; a shift of what lies far outside would be lost
         shift = self._shift(step, x0)
-        return prediction if shift is None else step.from_x0(x0 + shift)
+        if shift is None:
+            return prediction
+        moved = x0 + shift
+        if bound is not None:
+            # DDIM clips x0 but keeps the noise: where it clips, a shift would act through the noise alone, backwards.
+            moved = torch.where(x0.abs() <= bound, moved.clamp(-bound, bound), x0)
+        return step.from_x0(moved)
 
     def _shift(self, step: Step, x0: torch.Tensor) -> torch.Tensor | None:
         """Of the estimate (B, ...) in float32, or None."""

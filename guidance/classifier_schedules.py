@@ -62,8 +62,8 @@ def denoised_variance(level: Level, std: float) -> torch.Tensor:
     respect to x_t. That gradient is the one at the estimate times `d E[x0 | x_t] / d x_t`, which is
     `alpha / sigma^2 * Cov[x0 | x_t]`. So the shift is the covariance of x0 given x_t times the gradient at the
     estimate; here the covariance is that of independent Gaussian data, which needs no pass through the denoiser. It is
-    `std^2` at pure noise, also where alpha is 0, and 0 for clean samples. Exact, with scale 1 and gamma 0, for such data
-    and a log-probability that is linear in x0.
+    `std^2` at pure noise, also where alpha is 0, and 0 for clean samples. Exact, with scale 1 and gamma 0, for such
+    data and a log-probability that is linear in x0.
     """
     alpha, sigma = level
     return std**2 * sigma**2 / (alpha**2 * std**2 + sigma**2)

@@ -1,0 +1,214 @@
+"""Calibrated classifier guidance (EluCD) on the digits checkpoint: docs/results/elucd.json and its plot.
+
+Three phases, each kept in --work, so that a killed one goes on where it stopped:
+
+    tune     every method at several scales or weights, on seeds of its own; the smallest Frechet distance wins
+    measure  every method at its best scale, all from the same seeds
+    time     every method against the unguided pipeline, interleaved; on a quiet machine
+
+    python scripts/study_elucd.py                                  # all of it; an hour and a half on two cores
+    python scripts/study_elucd.py --phases tune measure            # later: --phases time
+    python scripts/study_elucd.py --samples 500 --tune-samples 100 --samplers ddim-25 --out out/quick.json
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from benchmark import paired_ratio
+from diffusers import DDIMScheduler
+from tqdm import tqdm
+
+from guidance import ClassifierGuidance, attach
+from guidance.evaluation import study
+from guidance.evaluation.report import describe_run, markdown_table, write_report
+from guidance.evaluation.study import row_name
+from guidance.files import write_atomic, write_json
+from guidance.generation import generators
+from guidance.worlds import DigitsClassifier
+from guidance.worlds.digits_measure import label
+from guidance.worlds.subjects import load_subject
+from pipelines import ClassConditionalPipeline
+
+
+SAMPLERS = {"ddpm-50": ("ddpm", 50), "ddpm-250": ("ddpm", 250), "ddim-25": ("ddim", 25)}
+#: The published schedule for the sampler that it was made for; ours in x0 for the other.
+SCHEDULE = {"ddpm": "ddpm", "ddim": "x0"}
+WINDOW = {"start": 0.72, "stop": 0.84}
+_NAIVE = {"softplus": 0.0, "gamma": 0.0, "tau_joint": 1.0, "tau_marginal": 1.0, "look_at": "sample"}
+#: Each adds one ingredient to the one before; the last guides in a window of steps only, which is what makes it cheap.
+INGREDIENTS = {
+    "naive": _NAIVE,
+    "+ x0 estimate": _NAIVE | {"look_at": "estimate"},
+    "+ softplus": _NAIVE | {"look_at": "estimate", "softplus": 3.0},
+    "+ temperatures": _NAIVE | {"look_at": "estimate", "softplus": 3.0, "tau_marginal": 0.5},
+    "+ schedule": {},
+    "elucd": WINDOW,
+}
+METHODS = ("unguided", *INGREDIENTS, "elucd (x0)", "cfg", "cfg+elucd")
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0)
+TUNING_SEED = 1_000_000  # the first of the seeds that tune
+BATCH = 250
+MEASURES = ("frechet", "neighbours")
+COLUMNS = {
+    "method": "method",
+    "scale": "scale",
+    "weight": "CFG weight",
+    "frechet": "Frechet distance",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "time_ratio": "time",
+}
+
+
+def settings_of(method: str, sampler: str, best: Callable[[str], dict] | None = None) -> list[dict]:
+    """The rows of a method, without the sampler: all candidates, or the best one where `best(method)` tells it.
+
+    The best weight of CFG is needed for the candidates of CFG and EluCD together.
+    """
+    schedule = "x0" if method == "elucd (x0)" else SCHEDULE[sampler]
+    scaled = [{"method": method, "schedule": schedule, "scale": scale} for scale in SCALES]
+    if method == "unguided":
+        return [{"method": method}]
+    if method == "elucd (x0)" and SCHEDULE[sampler] == "x0":
+        return []  # it is the same
+    if method == "cfg":
+        return [{"method": method, "weight": weight} for weight in WEIGHTS]
+    if method == "cfg+elucd":
+        return [row | {"weight": best("cfg")["weight"]} for row in scaled]
+    return scaled
+
+
+def guidance(row: dict, classifier: DigitsClassifier) -> list:
+    """The callbacks of a row; CFG is the pipeline's own."""
+    if "scale" not in row:
+        return []
+    constants = INGREDIENTS.get(row["method"], WINDOW)
+    return [ClassifierGuidance(classifier, schedule=row["schedule"], scale=row["scale"], **constants)]
+
+
+class Study:
+    """The pipeline with its samplers, the classifier that guides, and the judge."""
+
+    def __init__(self, assets: Path, work: Path):
+        self.work = work
+        self.pipe = ClassConditionalPipeline.from_pretrained(assets / "digits")
+        self.pipe.set_progress_bar_config(disable=True)
+        ddpm = self.pipe.scheduler
+        self.schedulers = {"ddpm": ddpm, "ddim": DDIMScheduler.from_config(ddpm.config)}
+        self.classifier = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
+        self.subject = load_subject("digits", assets)
+
+    def setting(self, row: dict):
+        self.pipe.scheduler = self.schedulers[row["sampler"]]
+        call = {"num_inference_steps": row["steps"], "guidance_scale": row.get("weight", 1.0)}
+        return self.pipe, guidance(row, self.classifier), call
+
+    def run(self, rows: Sequence[dict], seeds: range, phase: str, measures: Sequence[str]) -> list[dict]:
+        folder = self.work / f"{phase}-{len(seeds)}"
+        return study(rows, self.setting, folder, self.subject, seeds, measures=measures, batch_size=BATCH)
+
+    def tune(self, sampler: str, samples: int) -> tuple[list[dict], dict[str, dict]]:
+        """(all candidates with what was found, the best of each method) for one of `SAMPLERS`."""
+        name, steps = SAMPLERS[sampler]
+        tried, best = [], {}
+        for method in METHODS:
+            rows = [row | {"sampler": name, "steps": steps} for row in settings_of(method, name, best.__getitem__)]
+            if not rows:
+                continue
+            if len(rows) > 1:
+                seeds = range(TUNING_SEED, TUNING_SEED + samples)
+                found = self.run(rows, seeds, "tune", ("frechet",))
+                tried += found
+                place = min(range(len(rows)), key=lambda i, found=found: found[i]["frechet"])
+            best[method] = rows[place if len(rows) > 1 else 0]
+        return tried, best
+
+    def time(self, row: dict, pictures: int, pairs: int) -> dict:
+        """`time_ratio` to the unguided pipeline of the same sampler: the median over interleaved pairs."""
+        path = self.work / f"time-{pictures}-{pairs}" / f"{row_name(row)}.json"
+        if not path.exists():
+            labels = [label(seed) for seed in range(pictures)]
+
+            def draw(row: dict) -> None:
+                pipe, callbacks, call = self.setting(row)
+                with attach(pipe, callbacks) if callbacks else nullcontext():
+                    pipe(labels, generator=generators(range(pictures)), output_type="pt", **call)
+
+            plain = {"sampler": row["sampler"], "steps": row["steps"]}
+            ratio, plain_ms, row_ms = paired_ratio(partial(draw, plain), partial(draw, row), pairs)
+            write_json(path, {"time_ratio": ratio, "unguided_ms": plain_ms, "ms": row_ms})
+        return {"time_ratio": json.loads(path.read_text(encoding="utf-8"))["time_ratio"]}
+
+
+def plot(path: Path, rows: Sequence[dict]) -> Path:
+    """Bars: the Frechet distance by method, a group for each sampler."""
+    from matplotlib.figure import Figure  # lazy
+
+    groups = list(dict.fromkeys((row["sampler"], row["steps"]) for row in rows))
+    figure = Figure(figsize=(4.2 * len(groups), 3.8), layout="constrained")
+    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        part = [row for row in rows if (row["sampler"], row["steps"]) == group][::-1]
+        bars = axes.barh([row["method"] for row in part], [row["frechet"] for row in part], color="tab:blue")
+        axes.bar_label(bars, [_bar_text(row) for row in part], padding=3, fontsize=8)
+        axes.set(xlabel="Frechet distance", title=f"{group[0].upper()}, {group[1]} steps")
+        axes.margins(x=0.3)
+    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _bar_text(row: dict) -> str:
+    return f"{row['frechet']:.2f}" + (f", time {row['time_ratio']:.2f}" if "time_ratio" in row else "")
+
+
+def summary_table(rows: Sequence[dict]) -> str:
+    """A markdown table for each sampler, with its heading."""
+    rows = [{name: row.get(name) for name in (*COLUMNS, "sampler", "steps")} for row in rows]
+    groups = dict.fromkeys((row["sampler"], row["steps"]) for row in rows)
+    return "\n".join(
+        f"{sampler.upper()}, {steps} steps:\n\n"
+        + markdown_table([row for row in rows if (row["sampler"], row["steps"]) == (sampler, steps)], COLUMNS, digits=3)
+        for sampler, steps in groups
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, default=Path("assets"))
+    parser.add_argument("--samples", type=int, default=5000, help="pictures a row (default 5000)")
+    parser.add_argument("--tune-samples", type=int, default=500, help="pictures a candidate (default 500)")
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--phases", nargs="+", choices=("tune", "measure", "time"), default=["tune", "measure", "time"])
+    parser.add_argument("--pictures", type=int, default=200, help="pictures of a timed call (default 200)")
+    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of timed calls (default 5)")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/elucd.json"))
+    parser.add_argument("--work", type=Path, default=Path("out/study-elucd"), help="finished rows")
+    args = parser.parse_args(arguments)
+
+    world, rows, tried = Study(args.assets, args.work), [], []
+    for sampler in args.samplers:  # what is not done yet and is needed by a later phase is done first
+        found, best = world.tune(sampler, args.tune_samples)
+        tried += found
+        if args.phases == ["tune"]:
+            continue
+        measured = world.run(list(best.values()), range(args.samples), "measure", MEASURES)
+        if "time" in args.phases:
+            timing = tqdm(measured, desc=f"time {sampler}", unit="row")
+            times = [world.time(row, args.pictures, args.pairs) for row, _ in zip(best.values(), timing, strict=True)]
+            measured = [row | ratio for row, ratio in zip(measured, times, strict=True)]
+        rows += measured
+    tuning = describe_run(samples=args.tune_samples, seeds=f"{TUNING_SEED}-{TUNING_SEED + args.tune_samples - 1}")
+    print(write_report(args.out.with_name(f"{args.out.stem}-tuning.json"), tuning, tried))
+    if rows:
+        meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", window=WINDOW, timed=args.pictures)
+        write_report(args.out, meta, rows)
+        print(plot(args.out.with_suffix(".png"), rows))
+        print(args.out, summary_table(rows), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import study_elucd
+
+    monkeypatch.setattr(study_elucd, "SCALES", (0.5, 2.0))
+    monkeypatch.setattr(study_elucd, "WEIGHTS", (1.5, 3.0))
+    return study_elucd
+
+
+def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
+    out = tmp_path / "elucd.json"
+    arguments = ["--assets", str(ROOT / "assets"), "--samples", "12", "--tune-samples", "8", "--samplers", "ddim-25"]
+    arguments += ["--pictures", "2", "--pairs", "1", "--out", str(out), "--work", str(tmp_path / "work")]
+    script.main(arguments)
+    report = json.loads(out.read_text())
+    rows = {row["method"]: row for row in report["rows"]}
+    ingredients = ["naive", "+ x0 estimate", "+ softplus", "+ temperatures", "+ schedule", "elucd"]
+    assert list(rows) == ["unguided", *ingredients, "cfg", "cfg+elucd"]
+    for row in rows.values():
+        assert row["samples"] == 12 and row["steps"] == 25 and row["frechet"] > 0 and row["time_ratio"] > 0
+        assert 0 <= row["accuracy"] <= 1 and 0 <= row["precision"] <= 1 and 0 <= row["recall"] <= 1
+    assert rows["cfg+elucd"]["weight"] == rows["cfg"]["weight"] and "scale" not in rows["cfg"]
+    tried = json.loads((tmp_path / "elucd-tuning.json").read_text())["rows"]
+    naive = {row["scale"]: row["frechet"] for row in tried if row["method"] == "naive"}
+    assert set(naive) == {0.5, 2.0} and rows["naive"]["scale"] == min(naive, key=naive.get)
+    assert (tmp_path / "elucd.png").stat().st_size > 5000
+    before = out.read_bytes()
+    monkeypatch.setattr(script, "paired_ratio", None)  # nothing is timed, and nothing drawn, again
+    script.main(arguments)
+    assert out.read_bytes() == before
+
+
+def test_each_ingredient_is_one_change(script):
+    rows = list(script.INGREDIENTS.values())
+    full = script.ClassifierGuidance(lambda x: x, "ddpm")
+    names = ("gamma", "tau_marginal", "look_at")
+    settings = [row | {name: row.get(name, getattr(full, name)) for name in names} for row in rows[:5]]
+    settings[4]["softplus"], settings[4]["tau_joint"] = 3.0, 1.0  # of the preset
+    for one, two in zip(settings, settings[1:], strict=False):
+        assert len([name for name in one if one[name] != two[name]]) == 1
+    assert rows[5] == script.WINDOW
+
+
+def test_the_table_has_a_part_for_each_sampler(script):
+    rows = [
+        {"method": "elucd", "sampler": "ddpm", "steps": steps, "frechet": 0.5, "time_ratio": 1.05}
+        for steps in (50, 250)
+    ]
+    table = script.summary_table(rows)
+    assert "DDPM, 50 steps:" in table and "DDPM, 250 steps:" in table and table.count("| elucd |") == 2
