@@ -9,9 +9,12 @@ trace.plot("ratio.png")
 """
 
 from .attach import Attachment, attach
+from .calibration import fit_temperatures
+from .calibration_trace import CalibrationTrace
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
 from .classifier import ClassifierGuidance, class_gradient, class_log_prob
+from .classifiers import load_classifier
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .decoding import latent_decoder
@@ -19,6 +22,7 @@ from .detect import Detection, detect
 from .diffier import DiffIER
 from .families import Family, register_family
 from .guiders import CallbackGuider, GuiderCallback
+from .image_classifier import ImageClassifier
 from .mixin import GuidanceMixin
 from .raag import RAAG, raag, raag_ratio, raag_weight
 from .rigid import Detector, minder_similarity, rigid_similarity
@@ -34,6 +38,7 @@ __all__ = [
     "CFG",
     "RAAG",
     "Attachment",
+    "CalibrationTrace",
     "Callback",
     "CallbackGuider",
     "ClassifierGuidance",
@@ -44,6 +49,7 @@ __all__ = [
     "GuidanceInterval",
     "GuidanceMixin",
     "GuiderCallback",
+    "ImageClassifier",
     "MissingUnconditionalError",
     "Step",
     "Trace",
@@ -53,8 +59,10 @@ __all__ = [
     "class_log_prob",
     "classifier_free_guidance",
     "detect",
+    "fit_temperatures",
     "from_config",
     "latent_decoder",
+    "load_classifier",
     "load_guidance",
     "minder_similarity",
     "parse_guidance",

@@ -1,0 +1,123 @@
+"""Classifiers by name, in one string that a JSON file can hold: torchvision, timm, open_clip, or any `from_pretrained`.
+
+torchvision:resnet50                          the library's own best weights (downloaded)
+torchvision:resnet50:IMAGENET1K_V1            weights by their name there
+torchvision:resnet50:weights.safetensors      weights in a local file
+timm:vit_tiny_patch16_224                     the same, for any timm model
+timm:vit_tiny_patch16_224:weights.safetensors
+open_clip:ViT-B-32:openai                     zero-shot, with `classes`; a tag, or a local safetensors file
+pretrained:transformers.ViTForImageClassification:FOLDER
+                                              any class with `from_pretrained` (transformers, diffusers' ModelMixin)
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .image_classifier import ImageClassifier, Normalise
+from .zero_shot import ZeroShot, class_embeddings
+
+
+def load_classifier(
+    spec: str,
+    transform: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
+    size: int | None = None,
+    *,
+    classes: Sequence[str] = (),
+    templates: Sequence[str] = ("{}",),
+    device: str | torch.device = "cpu",
+    **arguments,
+) -> ImageClassifier:
+    """The classifier that `spec` names, in eval mode, in float32, its parameters frozen.
+
+    Args:
+        spec: LIBRARY:NAME or LIBRARY:NAME:WEIGHTS, see the head of this file. Weights in a file must be safetensors.
+        transform, size: see `ImageClassifier`; None for the classifier's own. Those of `pretrained:` are "authors" (as
+            the pictures are, in [-1, 1]) and no resize.
+        classes, templates: of an open_clip model; see `class_embeddings`. Text is embedded once, here.
+        device: where the classifier goes.
+        arguments: more for the library's own constructor, such as `num_classes`.
+
+    Raises:
+        ValueError: another library, a name or weights that cannot be found or do not fit, or classes missing.
+    """
+    from .evaluation.extractors import _with_weights  # lazy: the package beside it is slow to import
+
+    library, _, rest = spec.partition(":")
+    name, _, weights = rest.partition(":")
+    loaders = {"torchvision": _torchvision, "timm": _timm, "open_clip": _open_clip, "pretrained": _pretrained}
+    if library not in loaders or not name:
+        raise ValueError(f"a classifier is written LIBRARY:NAME[:WEIGHTS] with {', '.join(loaders)}, got {spec!r}")
+    if library == "open_clip":
+        arguments |= {"classes": classes, "templates": templates}
+    elif classes:
+        raise ValueError(f"classes are for open_clip models; those of {spec} are fixed")
+    module, own_transform, own_size = _with_weights(spec, lambda: loaders[library](name, weights, **arguments))
+    module = module.float().eval().requires_grad_(False).to(device)
+    return ImageClassifier(module, transform or own_transform, size or own_size, channels=None, name=spec).to(device)
+
+
+def _torchvision(name: str, weights: str, **arguments) -> tuple[nn.Module, str, int | None]:
+    from torchvision import models  # lazy: slow to import
+
+    from .evaluation.extractors import _read_weights
+
+    known = models.get_model_weights(name)
+    entry = known.DEFAULT if weights in ("", "DEFAULT") else getattr(known, weights, None)
+    if entry is not None:
+        # Never `weights=` of the constructor: torchvision would unpickle the whole file.
+        state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        arguments.setdefault("num_classes", len(entry.meta["categories"]))
+    else:
+        state = _read_weights(Path(weights))
+    if "inception" in name or name == "googlenet":
+        # As torchvision sets them for its weights: auxiliary heads, which are part of the file and idle in eval mode,
+        # and an input that the network itself takes from ImageNet's mean and standard deviation to its own.
+        arguments = {"init_weights": False, "aux_logits": True, "transform_input": True} | arguments
+    module = models.get_model(name, weights=None, **arguments)
+    module.load_state_dict(state)
+    return module, "imagenet", getattr((entry or known.DEFAULT).transforms(), "crop_size", [None])[0]
+
+
+def _timm(name: str, weights: str, **arguments) -> tuple[nn.Module, Normalise, int]:
+    import timm  # lazy: slow to import
+
+    from .evaluation.extractors import _read_weights
+
+    module = timm.create_model(name, pretrained=not weights, **arguments)
+    if weights:
+        module.load_state_dict(_read_weights(Path(weights)))
+    config = timm.data.resolve_model_data_config(module)
+    size = arguments.get("img_size", config["input_size"][-1])
+    return module, Normalise(config["mean"], config["std"]), size
+
+
+def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tuple[nn.Module, Normalise, int]:
+    import open_clip  # lazy: slow to import
+
+    from .evaluation.extractors import _check_weights
+
+    if not weights:
+        raise ValueError("open_clip has several weights for a model; name one of its tags, or a safetensors file")
+    if weights not in open_clip.list_pretrained_tags_by_model(name):
+        _check_weights(Path(weights))
+    model = open_clip.create_model(name, pretrained=weights, **arguments).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        embeddings = class_embeddings(lambda texts: model.encode_text(tokenizer(texts)), classes, templates)
+        scale = float(model.logit_scale.exp())
+    config = open_clip.get_model_preprocess_cfg(model)
+    size = config["size"][0] if isinstance(config["size"], tuple | list) else config["size"]
+    transform = Normalise(config["mean"], config["std"])
+    return ZeroShot(model.visual, embeddings, scale), transform, size
+
+
+def _pretrained(name: str, folder: str, **arguments) -> tuple[nn.Module, str, None]:
+    where, _, kind = name.rpartition(".")
+    cls = getattr(importlib.import_module(where), kind) if where else None
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and hasattr(cls, "from_pretrained")):
+        raise ValueError(f"{name} is not a class of modules with from_pretrained, written with its module")
+    return cls.from_pretrained(folder, use_safetensors=True, **arguments), "authors", None
