@@ -123,7 +123,9 @@ def pairs(sets: Sets) -> list[tuple[str, str, bool, torch.Tensor, torch.Tensor]]
     """(one side, other side, control, positions in each) for the names in `sets`; a control is two halves of a set."""
     real = torch.arange(len(sets["real"]))
     found = [("real", name, False, real, torch.arange(len(sets[name]))) for name in sets if name != "real"]
-    return found + [(name, name, True, real[0::2], real[1::2]) for name in sets]
+    # At random: digits stand in the order of their classes, so every other one would be of other classes.
+    first, second = torch.randperm(len(real), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    return found + [(name, name, True, first, second) for name in sets]
 
 
 def encoders(assets: Path) -> dict[str, Encoder]:
