@@ -3,6 +3,7 @@
     python scripts/benchmark.py overhead --json out/overhead.json       # an attachment against the plain pipeline
     python scripts/benchmark.py families --json out/families.json       # the same for many families, and modular
     python scripts/benchmark.py evaluation --json out/evaluation.json   # Frechet distance against other libraries
+    python scripts/benchmark.py rigid --json out/rigid.json             # RIGID against its published computation
 
 `python scripts/benchmark.py NAME --help` tells the arguments of each.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import benchmark_evaluation
 import benchmark_families
+import benchmark_rigid
 import torch
 from timing import interleaved, machine, medians, ratio
 
@@ -53,7 +55,12 @@ def overhead(argv: list[str]) -> None:
         print(write_report(args.json, describe_run(pairs=args.pairs, **machine()), rows))
 
 
-BENCHMARKS = {"overhead": overhead, "families": benchmark_families.main, "evaluation": benchmark_evaluation.main}
+BENCHMARKS = {
+    "overhead": overhead,
+    "families": benchmark_families.main,
+    "evaluation": benchmark_evaluation.main,
+    "rigid": benchmark_rigid.main,
+}
 
 
 def main() -> None:

@@ -123,7 +123,9 @@ def pairs(sets: Sets) -> list[tuple[str, str, bool, torch.Tensor, torch.Tensor]]
     """(one side, other side, control, positions in each) for the names in `sets`; a control is two halves of a set."""
     real = torch.arange(len(sets["real"]))
     found = [("real", name, False, real, torch.arange(len(sets[name]))) for name in sets if name != "real"]
-    return found + [(name, name, True, real[0::2], real[1::2]) for name in sets]
+    # At random: digits stand in the order of their classes, so every other one would be of other classes.
+    first, second = torch.randperm(len(real), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    return found + [(name, name, True, first, second) for name in sets]
 
 
 def encoders(assets: Path) -> dict[str, Encoder]:
@@ -158,7 +160,7 @@ def choose(encoder: Encoder, world: str, args: argparse.Namespace) -> tuple[Dete
 def table(encoder: str, setting: str, detector: Detector, world: str, args: argparse.Namespace) -> list[dict]:
     """The rows of one detector on the test split of a world; controls without corruptions."""
     rows = []
-    for corruption in tqdm(CORRUPTIONS, desc=f"{encoder}, {setting}: {world}", unit="corruption"):
+    for corruption in tqdm(args.corruptions, desc=f"{encoder}, {setting}: {world}", unit="corruption"):
         kind, strength, _ = CORRUPTIONS[corruption]
         found = scores(detector, world, "test", corruption, args)
         for real, fake, control, first, second in pairs(found):
@@ -213,6 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--assets", type=Path, default=Path("assets"))
     parser.add_argument("--samples", type=int, default=200, help="pictures a set, if there are so many (default 200)")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("docs/results/rigid.json"))
     parser.add_argument("--work", type=Path, default=Path("out/study-rigid"), help="pictures and finished scores")
     args = parser.parse_args(argv)
