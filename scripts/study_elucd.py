@@ -19,8 +19,8 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from benchmark import paired_ratio
 from diffusers import DDIMScheduler
+from timing import interleaved, medians, ratio
 from tqdm import tqdm
 
 from guidance import ClassifierGuidance, attach
@@ -148,9 +148,10 @@ class Study:
                     pipe(labels, generator=generators(range(pictures)), output_type="pt", **call)
 
             plain = {"sampler": row["sampler"], "steps": row["steps"]}
-            ratio, plain_ms, row_ms = paired_ratio(partial(draw, plain), partial(draw, row), pairs)
-            write_json(path, {"time_ratio": ratio, "unguided_ms": plain_ms, "ms": row_ms})
-        return {"time_ratio": json.loads(path.read_text(encoding="utf-8"))["time_ratio"]}
+            times = interleaved({"unguided": partial(draw, plain), "guided": partial(draw, row)}, pairs)
+            write_json(path, ratio("time_ratio", times["guided"], times["unguided"]) | medians(times))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: found[name] for name in ("time_ratio", "time_ratio_quartiles")}
 
 
 def plot(path: Path, rows: Sequence[dict]) -> Path:

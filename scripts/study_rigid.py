@@ -27,13 +27,13 @@ from guidance.detection.robustness import CORRUPTIONS, auroc, corrupt, detection
 from guidance.evaluation.report import describe_run, markdown_table, write_report
 from guidance.evaluation.summary import figures_row
 from guidance.files import write_atomic
-from guidance.generation import generators, load_pipeline
+from guidance.generation import generators, load_pipeline, sample
 from guidance.rigid import METHODS, Detector
 from guidance.worlds import load_digits
 from guidance.worlds.digits_measure import label
 from guidance.worlds.photographs import load_patches
 from guidance.worlds.shapes import Scenes
-from guidance.worlds.shapes_score import draw
+from guidance.worlds.shapes_measure import caption
 from pipelines import ClassConditionalPipeline
 
 
@@ -80,7 +80,12 @@ def shapes(split: str, samples: int, assets: Path) -> Sets:
     seeds = range(20_000 * (split == "test"), 20_000 * (split == "test") + samples)
     real = Scenes.sample(samples, torch.Generator().manual_seed(2**42 + seeds[0])).render()
     pipe = load_pipeline(str(assets / "shapes"))
-    return {"real": real, "flow": draw(pipe, seeds, [], 10, label="shapes")}
+    call = {"num_inference_steps": 10, "guidance_scale": 2.0, "max_sequence_length": 1, "output_type": "pt"}
+    fake = [
+        sample(pipe, [caption(seed) for seed in part], part, [], **call)[0].images.float()
+        for part in (seeds[i : i + 100] for i in range(0, samples, 100))
+    ]
+    return {"real": real, "flow": torch.cat(fake)}
 
 
 BUILD: dict[str, Callable[[str, int, Path], Sets]] = {"photographs": photographs, "digits": digits, "shapes": shapes}

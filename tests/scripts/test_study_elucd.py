@@ -23,7 +23,7 @@ def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopp
     monkeypatch.setattr(script, "METHODS", methods)
     out = tmp_path / "elucd.json"
     arguments = ["--assets", str(ROOT / "assets"), "--samples", "12", "--tune-samples", "8", "--samplers", "ddim-25"]
-    arguments += ["--pictures", "2", "--pairs", "1", "--out", str(out), "--work", str(tmp_path / "work")]
+    arguments += ["--pictures", "2", "--pairs", "2", "--out", str(out), "--work", str(tmp_path / "work")]
     script.main(arguments)
     report = json.loads(out.read_text())
     rows = {row["method"]: row for row in report["rows"]}
@@ -37,7 +37,7 @@ def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopp
     assert set(naive) == {0.5, 2.0} and rows["naive"]["scale"] == min(naive, key=naive.get)
     assert (tmp_path / "elucd.png").stat().st_size > 5000
     before = out.read_bytes()
-    monkeypatch.setattr(script, "paired_ratio", None)  # nothing is timed, and nothing drawn, again
+    monkeypatch.setattr(script, "interleaved", None)  # nothing is timed, and nothing drawn, again
     script.main(arguments)
     assert out.read_bytes() == before
 
