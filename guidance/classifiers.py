@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from .image_classifier import ImageClassifier, Normalise
+from .weights import check_weights, read_weights, with_weights
 from .zero_shot import ZeroShot, class_embeddings
 
 
@@ -44,8 +45,6 @@ def load_classifier(
     Raises:
         ValueError: another library, a name or weights that cannot be found or do not fit, or classes missing.
     """
-    from .evaluation.extractors import _with_weights  # lazy: the package beside it is slow to import
-
     library, _, rest = spec.partition(":")
     name, _, weights = rest.partition(":")
     loaders = {"torchvision": _torchvision, "timm": _timm, "open_clip": _open_clip, "pretrained": _pretrained}
@@ -55,15 +54,13 @@ def load_classifier(
         arguments |= {"classes": classes, "templates": templates}
     elif classes:
         raise ValueError(f"classes are for open_clip models; those of {spec} are fixed")
-    module, own_transform, own_size = _with_weights(spec, lambda: loaders[library](name, weights, **arguments))
+    module, own_transform, own_size = with_weights(spec, lambda: loaders[library](name, weights, **arguments))
     module = module.float().eval().requires_grad_(False).to(device)
     return ImageClassifier(module, transform or own_transform, size or own_size, channels=None, name=spec).to(device)
 
 
 def _torchvision(name: str, weights: str, **arguments) -> tuple[nn.Module, str, int | None]:
     from torchvision import models  # lazy: slow to import
-
-    from .evaluation.extractors import _read_weights
 
     known = models.get_model_weights(name)
     entry = known.DEFAULT if weights in ("", "DEFAULT") else getattr(known, weights, None)
@@ -72,7 +69,7 @@ def _torchvision(name: str, weights: str, **arguments) -> tuple[nn.Module, str, 
         state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
         arguments.setdefault("num_classes", len(entry.meta["categories"]))
     else:
-        state = _read_weights(Path(weights))
+        state = read_weights(Path(weights))
     if "inception" in name or name == "googlenet":
         # As torchvision sets them for its weights: auxiliary heads, which are part of the file and idle in eval mode,
         # and an input that the network itself takes from ImageNet's mean and standard deviation to its own.
@@ -85,11 +82,9 @@ def _torchvision(name: str, weights: str, **arguments) -> tuple[nn.Module, str, 
 def _timm(name: str, weights: str, **arguments) -> tuple[nn.Module, Normalise, int]:
     import timm  # lazy: slow to import
 
-    from .evaluation.extractors import _read_weights
-
     module = timm.create_model(name, pretrained=not weights, **arguments)
     if weights:
-        module.load_state_dict(_read_weights(Path(weights)))
+        module.load_state_dict(read_weights(Path(weights)))
     config = timm.data.resolve_model_data_config(module)
     size = arguments.get("img_size", config["input_size"][-1])
     return module, Normalise(config["mean"], config["std"]), size
@@ -98,12 +93,10 @@ def _timm(name: str, weights: str, **arguments) -> tuple[nn.Module, Normalise, i
 def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tuple[nn.Module, Normalise, int]:
     import open_clip  # lazy: slow to import
 
-    from .evaluation.extractors import _check_weights
-
     if not weights:
         raise ValueError("open_clip has several weights for a model; name one of its tags, or a safetensors file")
     if weights not in open_clip.list_pretrained_tags_by_model(name):
-        _check_weights(Path(weights))
+        check_weights(Path(weights))
     model = open_clip.create_model(name, pretrained=weights, **arguments).eval()
     tokenizer = open_clip.get_tokenizer(name)
     with torch.no_grad():

@@ -136,6 +136,12 @@ def table(rows: list[dict], every: int = 10) -> str:
     return markdown_table(shown, COLUMNS, 3)
 
 
+def document(meta: dict, rows: list[dict]) -> str:
+    """The table with what it rests on."""
+    facts = f"{meta['samples']} pictures to fit on, {meta['samples']} others here; {meta['steps']} DDPM steps.\n\n"
+    return facts + table(rows)
+
+
 def run(args: argparse.Namespace) -> None:
     pipe, spec = load(args), {"spec": args.classifier}
     if args.prompts:

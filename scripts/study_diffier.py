@@ -187,6 +187,13 @@ def summary_table(rows: Sequence[Mapping]) -> str:
     return markdown_table(lines, {name: name for name in lines[0]}, digits=3) if lines else ""
 
 
+def headline(rows: Sequence[Mapping]) -> str:
+    """The summary of about ten and twenty evaluations, without what reuses them."""
+    columns = ["world", "evaluations", "method", "steps", "weight", "frechet", "alignment", "within 20 %"]
+    rows = [each for each in rows if each["budget"] in (10, 20) and not each.get("reuse")]
+    return markdown_table(summary(rows), columns, digits=3)
+
+
 def varied_table(rows: Sequence[Mapping]) -> str:
     """The settings of DiffIER at the first budget, beside CFG."""
     part = [each for each in rows if each["budget"] == BUDGETS[0] and each["weight"] in VARIED_WEIGHTS]

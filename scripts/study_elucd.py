@@ -184,6 +184,21 @@ def summary_table(rows: Sequence[dict]) -> str:
     )
 
 
+def headline(rows: Sequence[dict]) -> str:
+    """Unguided, the best of CFG, and all ingredients of EluCD, for each sampler."""
+    methods = {"unguided": "unguided", "cfg": "CFG at its best weight", "elucd": "EluCD in a window of steps"}
+    methods |= {"+ schedule": "EluCD at every step", "cfg+elucd": "both, EluCD in the window"}
+    lines = [
+        row | {"method": methods[row["method"]], "sampler": f"{row['sampler'].upper()}, {row['steps']} steps"}
+        for row in rows
+        if row["method"] in methods
+    ]
+    columns = {"sampler": "sampler", **COLUMNS}
+    for name in ("scale", "weight", "precision", "recall"):
+        del columns[name]
+    return markdown_table([{name: line.get(name) for name in columns} for line in lines], columns, digits=3)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--assets", type=Path, default=Path("assets"))

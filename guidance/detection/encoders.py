@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..evaluation.extractors import IMAGENET, Extractor, Transform, clip, dinov2
+from ..weights import read_weights, with_weights
 
 
 AS_IS = Transform()
@@ -152,16 +153,14 @@ def _of_extractor(extractor: Extractor, device, transform: Transform | None = No
 def _torchvision(name: str, weights: Path | None, device, size: int) -> Encoder:
     from torchvision import models  # lazy: slow to import
 
-    from ..evaluation.extractors import _read_weights, _with_weights
-
     if name not in models.list_models(models):
         raise ValueError(f"torchvision knows no model {name!r}; see torchvision.models.list_models()")
     if weights is None:
-        network = _with_weights(name, lambda: models.get_model(name, weights="DEFAULT"))
+        network = with_weights(name, lambda: models.get_model(name, weights="DEFAULT"))
     else:
         network = models.get_model(name, weights=None)
-        state = _read_weights(weights)
-        _with_weights(name, lambda: network.load_state_dict(state))
+        state = read_weights(weights)
+        with_weights(name, lambda: network.load_state_dict(state))
     last, _ = list(network.named_children())[-1]  # fc, classifier, head or heads
     setattr(network, last, torch.nn.Identity())
     network = network.eval().requires_grad_(False).to(device)

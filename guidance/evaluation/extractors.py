@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from ..weights import check_weights, read_weights, with_weights
+
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -82,15 +84,15 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     fidelity = _package("torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity")
     if weights is None:
         download = torch.hub.load_state_dict_from_url
-        state = _with_weights("Inception-V3", lambda: download(fidelity.URL_INCEPTION_V3, weights_only=True))
+        state = with_weights("Inception-V3", lambda: download(fidelity.URL_INCEPTION_V3, weights_only=True))
     else:
-        state = _read_weights(weights)
+        state = read_weights(weights)
     # Their constructor unpickles what it is given, so it is given bytes that were written here.
     source = io.BytesIO()
     torch.save(state, source)
     source.seek(0)
     build = fidelity.FeatureExtractorInceptionV3
-    network = _with_weights("Inception-V3", lambda: build("inception", ["2048", "logits_unbiased"], source))
+    network = with_weights("Inception-V3", lambda: build("inception", ["2048", "logits_unbiased"], source))
     network = network.to(device)
 
     def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -119,9 +121,9 @@ def dinov2(
     """
     timm = _package("timm")
     if weights is not None:
-        _check_weights(Path(weights))
+        check_weights(Path(weights))
         arguments["pretrained_cfg_overlay"] = {"file": str(weights)}
-    network = _with_weights(
+    network = with_weights(
         name, lambda: timm.create_model(name, pretrained=True, num_classes=0, img_size=size, **arguments)
     )
     network = network.eval().to(device)
@@ -147,8 +149,8 @@ def clip(
         raise ValueError(f"open_clip knows no model {name!r}; see open_clip.list_models()")
     tag = str(weights)
     if tag not in open_clip.list_pretrained_tags_by_model(name):
-        _check_weights(Path(weights))
-    network = _with_weights(name, lambda: open_clip.create_model(name, pretrained=tag, device=device)).eval()
+        check_weights(Path(weights))
+    network = with_weights(name, lambda: open_clip.create_model(name, pretrained=tag, device=device)).eval()
     tokenizer = open_clip.get_tokenizer(name)
 
     @torch.inference_mode()
@@ -180,33 +182,3 @@ def _package(module: str, name: str | None = None):
         return importlib.import_module(module)
     except ImportError as error:
         raise ValueError(f"this extractor needs {name or module} (pip install {name or module}): {error}") from None
-
-
-def _check_weights(path: Path) -> None:
-    if not path.is_file():
-        raise ValueError(f"there are no weights at {path}")
-    if path.suffix != ".safetensors":
-        raise ValueError(
-            f"weights must be a safetensors file, not {path.name}; convert it once, where you trust it: "
-            "safetensors.torch.save_file(torch.load(OLD, weights_only=True), NEW)"
-        )
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _check_weights(Path(path))
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"cannot read weights from {path}: {error}") from None
-
-
-def _with_weights(name: str, build: Callable):
-    """What `build` makes; whatever goes wrong is told in one line."""
-    try:
-        return build()
-    except Exception as error:  # each library, and each hub, raises its own
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"cannot load {name}: {reason}; without a network, give the path of its weights") from error

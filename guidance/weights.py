@@ -1,0 +1,37 @@
+"""Weights of networks from files: safetensors only, and errors that say what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+def check_weights(path: Path) -> None:
+    """Raise ValueError unless `path` is a safetensors file; nothing is ever unpickled."""
+    if not path.is_file():
+        raise ValueError(f"there are no weights at {path}")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"weights must be a safetensors file, not {path.name}; convert it once, where you trust it: "
+            "safetensors.torch.save_file(torch.load(OLD, weights_only=True), NEW)"
+        )
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file. Raises ValueError if it is none, or broken."""
+    check_weights(Path(path))
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"cannot read weights from {path}: {error}") from None
+
+
+def with_weights(name: str, build: Callable):
+    """What `build` makes. Raises ValueError, in one line, whatever goes wrong."""
+    try:
+        return build()
+    except Exception as error:  # each library, and each hub, raises its own
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"cannot load {name}: {reason}; without a network, give the path of its weights") from error
