@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from benchmark_families import interleaved, ratio
+from timing import interleaved, machine, medians, ratio
 
 from guidance.detection import Encoder, load_encoder
 from guidance.evaluation.report import describe_run, write_report
@@ -83,22 +83,21 @@ def main(argv: list[str] | None = None) -> None:
         }
         for way in ways.values():
             way()  # a warm-up
-        seconds = interleaved(ways, args.rounds, args.device)
-        speed = ratio(seconds["published"], seconds["ours"])
+        times = interleaved(ways, args.rounds)
+        found = medians(times)
         rows.append(
             {
                 "draws": draws,
-                "speedup": speed["median"],
-                "speedup_quartiles": [speed["lower_quartile"], speed["upper_quartile"]],
-                "pictures_per_second": args.images / sorted(seconds["ours"])[args.rounds // 2],
-                "published_pictures_per_second": args.images / sorted(seconds["published"])[args.rounds // 2],
+                **ratio("speedup", times["published"], times["ours"]),
+                "pictures_per_second": 1000 * args.images / found["ours_ms"],
+                "published_pictures_per_second": 1000 * args.images / found["published_ms"],
                 "peak_mib": peak_mib(args, 2 * args.batch, draws),
                 "peak_mib_of_eight_times_the_pictures": peak_mib(args, 16 * args.batch, draws),
             }
         )
         print(rows[-1], flush=True)
     if args.json:
-        facts = {"encoder": encoder.name, "device": args.device, "threads": torch.get_num_threads()}
+        facts = {"encoder": encoder.name, "device": args.device, **machine()}
         facts |= {"size": args.size, "batch": args.batch, "images": args.images, "rounds": args.rounds}
         print(write_report(args.json, describe_run(**facts), rows))
 
