@@ -1,6 +1,8 @@
-"""Draw pictures with the shipped shapes checkpoint: plain CFG beside RAAG at 5, 10 and 30 steps, with their figures.
+"""Draw with the shipped checkpoints, each row of pictures with its figures.
 
-Writes a grid of pictures, the course of RAAG's ratio, and a report to --out. A few minutes on two cores:
+Shapes from text, plain CFG beside RAAG at 5, 10 and 30 steps; digits by class, unguided, with CFG, and guided by a
+classifier (EluCD). Writes two grids of pictures, the course of RAAG's ratio, and a report to --out. A few minutes on
+two cores:
 
     python scripts/demo.py
     python scripts/demo.py --samples 1000 --w-max 18 --alpha 12 --weight 7
@@ -10,20 +12,23 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from diffusers import DDIMScheduler
 from PIL import Image, ImageDraw
 
-from guidance import CFG, RAAG, Trace
+from guidance import CFG, RAAG, ClassifierGuidance, Trace
 from guidance.evaluation import describe_run, markdown_table, measure_setting, pipeline_draw, write_report
 from guidance.evaluation.study import row_name
 from guidance.files import write_atomic
 from guidance.generation import load_pipeline
+from guidance.worlds import DigitsClassifier
 from guidance.worlds.subjects import load_subject
+from pipelines import ClassConditionalPipeline
 
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STEPS = (5, 10, 30)
 CALL = {"guidance_scale": 2.0}  # the pipeline's own weight only switches the unconditional pass on
-SCALE = 3  # screen pixels for each pixel of a picture
+SIDE = 96  # screen pixels of a picture
 
 
 def rows(args: argparse.Namespace) -> list[tuple[dict, list]]:
@@ -36,25 +41,61 @@ def rows(args: argparse.Namespace) -> list[tuple[dict, list]]:
     return described
 
 
+def digits_rows() -> list[tuple[dict, list]]:
+    """The same for the digits; the scale is the best of docs/results/elucd.json."""
+    classifier = DigitsClassifier.from_pretrained(ASSETS / "digits-classifier").eval()
+    return [
+        ({"method": "unguided", "steps": 25}, [CFG(1.0)]),
+        ({"method": "cfg", "weight": 1.5, "steps": 25}, [CFG(1.5)]),
+        ({"method": "elucd", "scale": 4.0, "steps": 25}, [CFG(1.0), ClassifierGuidance(classifier, scale=4.0)]),
+    ]
+
+
 def title(row: dict) -> str:
+    if row["method"] == "unguided":
+        return f"unguided, {row['steps']} steps"
+    if row["method"] == "elucd":
+        return f"EluCD, {row['steps']} steps"
     if row["method"] == "cfg":
         return f"CFG {row['weight']:g}, {row['steps']} steps"
     return f"RAAG {row['w_max']:g}, {row['alpha']:g}, {row['steps']} steps"
 
 
 def grid(path: Path, drawn: list[tuple[dict, np.ndarray]], columns: int) -> Path:
-    """Columns are prompts, rows are methods with uint8 pictures (B, 3, 32, 32), titled with their two figures."""
-    side, margin, head = 32 * SCALE, 6, 16
+    """Columns are prompts or classes, rows are methods with uint8 pictures (B, C, H, W), titled with their figures."""
+    side, margin, head = SIDE, 6, 16
     canvas = Image.new("RGB", (columns * (side + margin) + margin, len(drawn) * (side + margin + head)), "white")
     pen = ImageDraw.Draw(canvas)
     for number, (row, images) in enumerate(drawn):
         top = number * (side + margin + head)
-        figures = f"alignment {row['alignment']:.1%}, Frechet distance {row['frechet']:.3f}"
+        score = "alignment" if "alignment" in row else "accuracy"
+        figures = f"{score} {row[score]:.1%}, Frechet distance {row['frechet']:.3f}"
         pen.text((margin, top + 2), f"{title(row)}:  {figures}", fill="black")
         for column, image in enumerate(images[:columns]):
-            picture = Image.fromarray(image.transpose(1, 2, 0)).resize((side, side), Image.Resampling.NEAREST)
+            pixels = np.broadcast_to(image.transpose(1, 2, 0), (*image.shape[1:], 3))
+            picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(picture, (margin + column * (side + margin), top + head))
     return write_atomic(path, canvas.save)
+
+
+def draw(args: argparse.Namespace, pipe, subject, described: list[tuple[dict, list]]) -> list[tuple[dict, np.ndarray]]:
+    """Each row with its figures, and its pictures; what is there already is not drawn again."""
+    drawn = []
+    for row, guidance in described:
+        print(f"drawing {args.samples} pictures: {title(row)}", flush=True)
+        store, found = measure_setting(
+            args.out / "runs" / row_name(row | {"samples": args.samples}),
+            pipe,
+            subject,
+            range(args.samples),
+            guidance,
+            CALL | {"num_inference_steps": row["steps"]},
+            {"row": row},
+            batch_size=50,
+            keep=args.samples,
+        )
+        drawn.append((row | found, store.array("images")))
+    return drawn
 
 
 def main() -> None:
@@ -75,38 +116,30 @@ def main() -> None:
 
     pipe = load_pipeline(str(ASSETS / "shapes"))
     subject = load_subject("shapes", ASSETS, pipe.device)
-    seeds = range(args.samples)
-    drawn, report = [], []
-    for row, guidance in rows(args):
-        print(f"drawing {args.samples} pictures: {title(row)}", flush=True)
-        store, found = measure_setting(
-            args.out / "runs" / row_name(row | {"samples": args.samples}),
-            pipe,
-            subject,
-            seeds,
-            guidance,
-            CALL | {"num_inference_steps": row["steps"]},
-            {"row": row},
-            batch_size=50,
-            keep=args.samples,
-        )
-        report.append(row | found)
-        drawn.append((report[-1], store.array("images")))
+    drawn = draw(args, pipe, subject, rows(args))
+    digits = ClassConditionalPipeline.from_pretrained(ASSETS / "digits")
+    digits.scheduler = DDIMScheduler.from_config(digits.scheduler.config)
+    digits.set_progress_bar_config(disable=True)
+    drawn_digits = draw(args, digits, load_subject("digits", ASSETS), digits_rows())
 
     trace = Trace()
     guided = [RAAG(args.w_max, args.alpha), trace]
     pipeline_draw(pipe, subject.condition, guided, **subject.call, **CALL, num_inference_steps=30)(range(32))
     prompts = [subject.condition(seed) for seed in range(args.columns)]
     picture = grid(args.out / "grid.png", drawn, args.columns)
+    classes = grid(args.out / "digits.png", drawn_digits, args.columns)
     ratio = trace.plot(args.out / "ratio.png")
+    report = [row for row, _ in [*drawn, *drawn_digits]]
     meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", prompts=prompts)
     figures = write_report(args.out / "report.json", meta, report)
 
-    print("\n" + markdown_table(report, ["method", "weight", "w_max", "alpha", "steps", "alignment", "frechet"]))
+    figures_of = ["method", "weight", "w_max", "alpha", "steps", "alignment", "accuracy", "frechet"]
+    print("\n" + markdown_table(report, figures_of))
     print(f"{picture}: one column a prompt, one row a method and number of steps. The prompts are")
     print("\n".join(f"  {number}. {prompt}" for number, prompt in enumerate(prompts, 1)))
+    print(f"{classes}: one column a class, by a model without text; EluCD is guided by a classifier of clean digits")
     print(f"{ratio}: the ratio that RAAG reads, and the weight that it sets, over 30 steps; the ratio spikes first")
-    print(f"{figures}: alignment (share of pictures with every attribute as asked) and Frechet distance of each row")
+    print(f"{figures}: alignment (every attribute as asked), accuracy, and Frechet distance of each row")
 
 
 if __name__ == "__main__":
