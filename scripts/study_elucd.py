@@ -53,7 +53,7 @@ INGREDIENTS = {
     "elucd": WINDOW,
 }
 METHODS = ("unguided", *INGREDIENTS, "elucd (x0)", "cfg", "cfg+elucd")
-SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 TUNING_SEED = 1_000_000  # the first of the seeds that tune
 BATCH = 250
