@@ -56,7 +56,7 @@ METHODS = ("unguided", *INGREDIENTS, "elucd (x0)", "cfg", "cfg+elucd")
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 TUNING_SEED = 1_000_000  # the first of the seeds that tune
-BATCH = 250
+BATCH, CHUNK = 125, 250  # pictures at once (a CPU's caches hold that many), and in one file
 MEASURES = ("frechet", "neighbours")
 COLUMNS = {
     "method": "method",
@@ -115,7 +115,7 @@ class Study:
 
     def run(self, rows: Sequence[dict], seeds: range, phase: str, measures: Sequence[str]) -> list[dict]:
         folder = self.work / f"{phase}-{len(seeds)}"
-        return study(rows, self.setting, folder, self.subject, seeds, measures=measures, batch_size=BATCH)
+        return study(rows, self.setting, folder, self.subject, seeds, measures=measures, batch_size=BATCH, chunk=CHUNK)
 
     def tune(self, sampler: str, samples: int) -> tuple[list[dict], dict[str, dict]]:
         """(all candidates with what was found, the best of each method) for one of `SAMPLERS`."""

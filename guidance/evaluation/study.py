@@ -74,6 +74,7 @@ def study(
     *,
     measures: Sequence[str] = ("frechet",),
     batch_size: int = 250,
+    chunk: int | None = None,
 ) -> list[dict]:
     """Measure every row of `table` with the same seeds; each row with what was found. Shows progress and the rows.
 
@@ -83,7 +84,8 @@ def study(
     Args:
         table: rows with the values that tell them apart, JSON-serialisable: method, weight, steps, ...
         setting: (pipeline, callbacks, arguments of the pipeline's call) of a row.
-        batch_size: pictures at once, and in one file.
+        batch_size: pictures at once.
+        chunk: pictures in one file; None for as many as at once.
     """
     rows = []
     with tqdm(table, unit="row") as progress:
@@ -101,7 +103,7 @@ def study(
                 {"row": dict(given)},
                 measures=measures,
                 batch_size=batch_size,
-                chunk=batch_size,
+                chunk=chunk or batch_size,
             )
             rows.append({**given, **found})
             figures = ", ".join(f"{key} {value:.4g}" for key, value in found.items() if isinstance(value, float))
