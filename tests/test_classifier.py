@@ -1,6 +1,5 @@
 import json
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,12 +21,12 @@ from guidance import (
     Trace,
     attach,
     class_gradient,
-    class_log_prob,
     from_config,
     to_config,
 )
 from tests.tiny_families import FAMILIES
 
+from .classifiers import tiny_spec
 from .gaussian import GaussianPipeline
 from .nosync import NoSynchronisation
 from .pipelines import cases
@@ -58,41 +57,6 @@ def draw(pipe, guidance=None, weight: float = 1.0, steps: int = 6, labels=(3, 7)
 def log_prob(model: nn.Module, pictures: torch.Tensor, labels) -> torch.Tensor:
     with torch.no_grad():
         return model(pictures.float()).log_softmax(1).gather(1, torch.tensor(labels)[:, None]).mean()
-
-
-@pytest.mark.parametrize("taus", [(1.0, 1.0), (1.0, 0.5), (0.7, 0.0)])
-def test_log_probability_is_the_formula_and_stays_finite(taus):
-    logits, labels = 3 * torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 6, 3, 2, 1])
-    exact = logits.double()
-    joint, marginal = torch.exp(taus[0] * exact)[range(5), labels], torch.exp(taus[1] * exact).sum(1)
-    torch.testing.assert_close(class_log_prob(logits, labels, *taus).double(), torch.log(joint / marginal))
-    assert torch.isfinite(class_log_prob(5e3 * logits.half(), labels, *taus)).all()
-
-
-def test_gradient_is_a_finite_difference():
-    model = classifier(classes=4).double()
-    model[1], model[3] = nn.Softplus(3), nn.Softplus(3)  # a kink of ReLU would spoil the difference
-    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    labels, h = torch.tensor([2, 0, 3]), 1e-5
-    gradient = class_gradient(model, x, labels, 0.8, 0.5)
-    for place in [(0, 0, 0, 0), (1, 0, 3, 4), (2, 0, 7, 7)]:
-        moved = [x.clone() for _ in range(2)]
-        moved[0][place] += h
-        moved[1][place] -= h
-        up, down = (class_log_prob(model(each), labels, 0.8, 0.5).sum() for each in moved)
-        assert abs((up - down) / (2 * h) - gradient[place]) < 1e-8
-
-
-def test_chunks_and_gradient_modes_give_the_same_gradient():
-    model, x, labels = classifier(), torch.randn(5, 1, 8, 8), torch.arange(5)
-    whole = class_gradient(model, x, labels)
-    torch.testing.assert_close(class_gradient(model, x, labels, chunk=2), whole)
-    with torch.no_grad():
-        assert torch.equal(class_gradient(model, x, labels), whole)
-    with torch.inference_mode():
-        given = x.clone(), torch.arange(5)
-        assert torch.equal(class_gradient(model, *given), whole)
-    assert all(each.grad is None for each in model.parameters())
 
 
 def test_at_most_a_chunk_is_given_to_the_classifier_and_its_graph_is_freed():
@@ -335,12 +299,10 @@ def test_presets_hold_the_published_constants_and_each_can_be_changed():
     assert changed.replaced == () and (changed.look_at, changed.tau_marginal, changed.gamma) == ("sample", 1, 0.3)
 
 
-def test_a_classifier_by_specification_is_saved_with_its_temperatures(monkeypatch):
+def test_a_classifier_by_specification_is_saved_with_its_temperatures(tmp_path):
     model = classifier()
-    monkeypatch.setitem(
-        __import__("sys").modules, "guidance.classifiers", SimpleNamespace(load_classifier=lambda spec: model)
-    )
-    guide = ClassifierGuidance("timm:resnet10t", tau_joint=0.8, tau_marginal=0.4, labels=[3, 7])
+    spec = tiny_spec("torchvision", tmp_path)
+    guide = ClassifierGuidance(spec, tau_joint=0.8, tau_marginal=0.4, labels=[3, 4])
     config = json.loads(json.dumps(to_config(guide)))
     again = from_config(config)[0]
     assert (again.tau_joint, again.tau_marginal) == (0.8, 0.4)
