@@ -147,7 +147,7 @@ class ClassifierGuidance(Callback):
         if self.schedule == "x0":
             std = self.data_std or (0.5 if self._decoder_of(step) is None else 1.0)
             variance = denoised_variance((step.alpha, step.sigma), std)
-            time = (step.total - 1 - step.index) / step.total
+            time = (step.total - 1 - step.index - step.ahead) / step.total
             return variance_shift(self._gradient(step, x0), variance, std**2, time, self.gamma, self.scale)
         index, steps, then, share = landing(step)
         if then is None or (self.schedule == "edm" and index == steps - 1):
@@ -158,7 +158,7 @@ class ClassifierGuidance(Callback):
             moved = edm_shift(gradient, step.sample, edm_strength(index + 1, steps, self.scale, self.gamma))
             return moved / (share * (then[0] - now[0] * then[1] / now[1]))
         variance, c0 = ancestral(now, then)
-        first = step.grid_index - step.index  # the variance falls along the trajectory
+        first = step.grid_index - step.index - step.ahead  # the variance falls along the trajectory
         largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
         time = (steps - 1 - index) / steps
         return variance_shift(gradient, variance, largest, time, self.gamma, self.scale) / (share * c0)
