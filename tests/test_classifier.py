@@ -22,6 +22,7 @@ from guidance import (
     attach,
     class_gradient,
     from_config,
+    load_classifier,
     to_config,
 )
 from tests.tiny_families import FAMILIES
@@ -29,8 +30,9 @@ from tests.tiny_families import FAMILIES
 from .classifiers import tiny_spec
 from .gaussian import GaussianPipeline
 from .nosync import NoSynchronisation
+from .peak import PeakBytes
 from .pipelines import cases
-from .tiny import draw_dit, draw_sd3, tiny_dit, tiny_sd3
+from .tiny import PROMPTS, draw_dit, draw_sd3, tiny_dit, tiny_sd3
 
 
 def digits():
@@ -169,23 +171,60 @@ def test_dit_is_guided_by_the_ids_of_its_call_through_its_own_decoder(weight):
     assert sum(after - before for before, after in values) > 0
 
 
-def test_sd3_is_guided_through_its_decoder_and_through_a_tiny_one():
-    pipe, model = tiny_sd3(), classifier(3, classes=2)
-    channels = pipe.vae.config.latent_channels
+def test_sd3_is_guided_by_clip_told_the_classes_through_its_decoder_and_through_a_tiny_one(tmp_path):
+    """Text to image has no class ids, and needs none: `labels` says which of the classes is wanted."""
+    pipe, spec, labels = tiny_sd3(), tiny_spec("open_clip", tmp_path), [2, 0]
+    model = load_classifier(**spec)
     torch.manual_seed(0)
     tiny = AutoencoderTiny(
-        latent_channels=channels,
+        latent_channels=pipe.vae.config.latent_channels,
         encoder_block_out_channels=(8, 8),
         decoder_block_out_channels=(8, 8),
         num_encoder_blocks=(1, 1),
         num_decoder_blocks=(1, 1),
     ).eval()
-    plain = draw_sd3(pipe, output_type="pt")
-    with attach(pipe, ClassifierGuidance(model, scale=8.0, labels=[0, 1])):
-        guided = draw_sd3(pipe, output_type="pt")
-    assert log_prob(model, guided * 2 - 1, [0, 1]) > log_prob(model, plain * 2 - 1, [0, 1])
-    with attach(pipe, ClassifierGuidance(model, scale=8.0, labels=[0, 1], decoder=tiny)):
-        assert not torch.equal(draw_sd3(pipe, output_type="pt"), guided)
+    guides = [ClassifierGuidance(spec, scale=2.0, labels=labels, decoder=each) for each in (None, tiny)]
+    gains = []
+    for seed in range(4):
+        plain = draw_sd3(pipe, output_type="pt", seed=seed)
+        with attach(pipe, guides[0]):
+            guided = draw_sd3(pipe, output_type="pt", seed=seed)
+        before, after = (model(pictures * 2 - 1).softmax(1)[[0, 1], labels] for pictures in (plain, guided))
+        gains.append((after - before).mean())
+    assert sum(gains) / len(gains) > 0.02
+    with attach(pipe, guides[1]):
+        assert not torch.equal(draw_sd3(pipe, output_type="pt", seed=3), guided)
+
+
+def test_a_guided_step_holds_one_backward_pass_of_a_chunk_and_keeps_nothing():
+    pipe, model = tiny_sd3(), classifier(3, classes=2)
+
+    def measured(batch: int, chunk: int) -> tuple[int, int]:
+        """The most bytes that guiding one step holds, and those of its latents."""
+        guide, found = ClassifierGuidance(model, labels=1, chunk=chunk), []
+
+        def watched(step, proceed):
+            prediction = proceed(step)
+            with PeakBytes() as memory:
+                moved = guide(step, lambda _: prediction)
+            size = moved.nbytes
+            assert (
+                moved.grad_fn is None and memory.held <= size + 16
+            )  # besides it alpha and sigma, which the step keeps
+            found.append((memory.peak, size))
+            return moved
+
+        with attach(pipe, watched):
+            draw_sd3(pipe, PROMPTS * (batch // 2), steps=1)
+        return found[0]
+
+    (alone, two), (chunked, eight), (whole, _) = measured(2, 2), measured(8, 2), measured(8, 8)
+    assert whole > 3.9 * alone
+    assert chunked - alone <= 3 * (eight - two)  # the estimate and the gradients of the chunks that are done
+    latents = torch.randn(2, 4, 8, 8).requires_grad_()
+    with PeakBytes() as memory:
+        torch.autograd.grad(model(pipe.vae.decode(latents).sample)[:, 1].sum(), latents)
+    assert alone <= memory.peak + 4 * two  # that of decoder and classifier, and a few latents
 
 
 def test_a_pipeline_without_class_ids_says_what_it_has():
