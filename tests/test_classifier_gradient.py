@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from guidance import class_gradient, class_log_prob
+from guidance.classifier_gradient import class_log_prob_gradient
 
 
 def classifier(classes: int = 10) -> nn.Module:
@@ -18,6 +19,16 @@ def test_log_probability_is_the_formula_and_stays_finite(taus):
     joint, marginal = torch.exp(taus[0] * exact)[range(5), labels], torch.exp(taus[1] * exact).sum(1)
     torch.testing.assert_close(class_log_prob(logits, labels, *taus).double(), torch.log(joint / marginal))
     assert torch.isfinite(class_log_prob(5e3 * logits.half(), labels, *taus)).all()
+
+
+@pytest.mark.parametrize("taus", [(1.0, 1.0), (1.0, 0.5), (0.7, 0.0)])
+def test_gradient_by_the_logits_is_that_of_autograd(taus):
+    logits, labels = 3 * torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 6, 3, 2, 1])
+    for given in (logits, 5e3 * logits.half()):  # the exponential of the second is infinite
+        exact = given.double().requires_grad_()
+        expected = torch.autograd.grad(class_log_prob(exact, labels, *taus).sum(), exact)[0]
+        found = class_log_prob_gradient(given, labels[:, None], *taus)
+        torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
 
 
 def test_gradient_is_a_finite_difference():
