@@ -13,7 +13,8 @@ from .calibration import fit_temperatures
 from .calibration_trace import CalibrationTrace
 from .callback import Callback, chain
 from .cfg import CFG, GuidanceInterval
-from .classifier import ClassifierGuidance, class_gradient, class_log_prob
+from .classifier import ClassifierGuidance
+from .classifier_gradient import class_gradient, class_log_prob
 from .classifiers import load_classifier
 from .combine import classifier_free_guidance
 from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config

@@ -12,11 +12,19 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from .callback import Callback, Proceed
-from .classifier_schedules import ancestral, denoised_variance, edm_input, edm_shift, edm_strength, variance_shift
-from .combine import widened
+from .classifier_gradient import class_gradient
+from .classifier_schedules import (
+    ancestral,
+    denoised_variance,
+    edm_input,
+    edm_shift,
+    edm_strength,
+    landing,
+    variance_shift,
+)
+from .classifiers import load_classifier
 from .decoding import latent_decoder
-from .noise import Level
-from .smooth import frozen_copy, smoothed
+from .smooth import guiding
 from .step import Step
 
 
@@ -26,64 +34,6 @@ PRESETS = {
     "edm": {"scale": 0.004, "gamma": 0.3, "tau_joint": 1.0, "tau_marginal": 0.0, "softplus": 5.0, "look_at": "sample"},
     "x0": {"scale": 1.0, "gamma": 0.3, "tau_joint": 1.0, "tau_marginal": 0.5, "softplus": 3.0, "look_at": "estimate"},
 }
-
-
-def class_log_prob(
-    logits: torch.Tensor, labels: torch.Tensor, tau_joint: float = 1.0, tau_marginal: float = 0.5
-) -> torch.Tensor:
-    """`tau_joint * f_y - logsumexp(tau_marginal * f)` (section 4.3), finite for any finite logits.
-
-    With both temperatures 1 it is the log-probability of the class; with tau_marginal 0 the joint alone.
-
-    Args:
-        logits: (B, K), of any floating dtype.
-        labels: (B,) class ids.
-
-    Returns:
-        (B,) in float32 (float64 for float64). Normalised only where the two temperatures are equal.
-    """
-    logits = widened(logits)
-    largest = logits.detach().amax(1)
-    below = logits - largest[:, None]  # without it the softmax in the gradient has the rounding of large logits
-    joint = below.gather(1, labels.reshape(-1, 1)).squeeze(1)
-    return tau_joint * joint - torch.logsumexp(tau_marginal * below, 1) + (tau_joint - tau_marginal) * largest
-
-
-def class_gradient(
-    classifier: Callable[[torch.Tensor], torch.Tensor],
-    x: torch.Tensor,
-    labels: torch.Tensor,
-    tau_joint: float = 1.0,
-    tau_marginal: float = 0.5,
-    chunk: int | None = None,
-) -> torch.Tensor:
-    """Gradient of `class_log_prob(classifier(x), labels)` with respect to x, sample by sample.
-
-    Works within `torch.no_grad()` and `torch.inference_mode()`; x is detached first.
-
-    Args:
-        classifier: from (B, ...) to logits (B, K); the rows must not depend on each other (a network in eval mode).
-        x: (B, ...).
-        labels: (B,) class ids.
-        chunk: samples at once, to bound the memory; None for all.
-
-    Returns:
-        (B, ...) in the dtype of x.
-    """
-    with torch.inference_mode(False), torch.enable_grad():
-        labels = labels.clone()  # one made in inference mode cannot be kept for a backward pass
-        return torch.cat(
-            [
-                _gradient(classifier, *part, tau_joint, tau_marginal)
-                for part in zip(x.split(chunk or len(x)), labels.split(chunk or len(x)), strict=True)
-            ]
-        )
-
-
-def _gradient(classifier, x: torch.Tensor, labels: torch.Tensor, tau_joint: float, tau_marginal: float) -> torch.Tensor:
-    x = x.detach().clone().requires_grad_(True)
-    total = class_log_prob(classifier(x), labels, tau_joint, tau_marginal).sum()
-    return torch.autograd.grad(total, x)[0]
 
 
 class ClassifierGuidance(Callback):
@@ -166,7 +116,11 @@ class ClassifierGuidance(Callback):
         self.scale, self.gamma = constants["scale"], constants["gamma"]
         self.tau_joint, self.tau_marginal = constants["tau_joint"], constants["tau_marginal"]
         self.schedule, self.labels, self.data_std, self.chunk = schedule, labels, data_std, chunk
-        self.classifier, self.replaced = _prepare(classifier, constants["softplus"], strict=softplus is not None)
+        if isinstance(classifier, str):
+            classifier = load_classifier(classifier)
+        elif isinstance(classifier, Mapping):
+            classifier = load_classifier(**classifier)
+        self.classifier, self.replaced = guiding(classifier, constants["softplus"], strict=softplus is not None)
         self._decoder = _tiny(decoder) if isinstance(decoder, str) else decoder
         self._decode: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._decodes: object = None  # what `_decode` was made of
@@ -193,9 +147,9 @@ class ClassifierGuidance(Callback):
         if self.schedule == "x0":
             std = self.data_std or (0.5 if self._decoder_of(step) is None else 1.0)
             variance = denoised_variance((step.alpha, step.sigma), std)
-            time = (step.total - 1 - step.index) / step.total
+            time = (step.total - 1 - step.index - step.ahead) / step.total
             return variance_shift(self._gradient(step, x0), variance, std**2, time, self.gamma, self.scale)
-        index, steps, then, share = _landing(step)
+        index, steps, then, share = landing(step)
         if then is None or (self.schedule == "edm" and index == steps - 1):
             return None
         now = (step.alpha, step.sigma)
@@ -204,7 +158,7 @@ class ClassifierGuidance(Callback):
             moved = edm_shift(gradient, step.sample, edm_strength(index + 1, steps, self.scale, self.gamma))
             return moved / (share * (then[0] - now[0] * then[1] / now[1]))
         variance, c0 = ancestral(now, then)
-        first = step.grid_index - step.index  # the variance falls along the trajectory
+        first = step.grid_index - step.index - step.ahead  # the variance falls along the trajectory
         largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
         time = (steps - 1 - index) / steps
         return variance_shift(gradient, variance, largest, time, self.gamma, self.scale) / (share * c0)
@@ -240,40 +194,6 @@ class ClassifierGuidance(Callback):
         if isinstance(self._decoder, torch.nn.Module):
             _place(self._decoder, step.sample.device)
         return self._decode
-
-
-def _landing(step: Step) -> tuple[int, int, Level | None, float]:
-    """(number of the sampler's step, of how many, level where it ends, share of this evaluation in it).
-
-    A second-order sampler's first evaluation has half of the step's weight; its second is left alone, and has no level.
-    """
-    if step.grid_index is None:
-        raise ValueError('the schedules "ddpm" and "edm" need a step of the sampler\'s grid; "x0" works anywhere')
-    if getattr(step.denoiser.component("scheduler"), "order", 1) == 1:
-        return step.index, step.total, step.denoiser.level(None, step.grid_index + 1), 1.0
-    number, steps = step.index // 2, (step.total + 1) // 2
-    if step.index % 2:
-        return number, steps, None, 0.0
-    return number, steps, step.denoiser.level(None, step.grid_index + 1), 1.0 if number == steps - 1 else 0.5
-
-
-def _prepare(classifier, beta: float, strict: bool) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[str, ...]]:
-    if isinstance(classifier, str | Mapping):
-        from .classifiers import load_classifier  # lazy: the libraries of classifiers are slow to import
-
-        classifier = load_classifier(classifier) if isinstance(classifier, str) else load_classifier(**classifier)
-    if not isinstance(classifier, torch.nn.Module):
-        if strict and beta:
-            raise ValueError("softplus replaces modules, and this classifier is a plain function; pass softplus=0")
-        return classifier, ()
-    if classifier.training:
-        raise ValueError(f"{type(classifier).__name__} is in training mode; call eval() first")
-    if beta and strict:
-        return smoothed(classifier, beta)
-    try:
-        return smoothed(classifier, beta)
-    except ValueError:  # nothing to replace
-        return frozen_copy(classifier), ()
 
 
 def _tiny(name: str) -> torch.nn.Module:

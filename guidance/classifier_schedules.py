@@ -10,6 +10,7 @@ import torch
 
 from .combine import per_sample, widened
 from .noise import Level
+from .step import Step
 
 
 def bump(time: float) -> float:
@@ -67,6 +68,22 @@ def denoised_variance(level: Level, std: float) -> torch.Tensor:
     """
     alpha, sigma = level
     return std**2 * sigma**2 / (alpha**2 * std**2 + sigma**2)
+
+
+def landing(step: Step) -> tuple[int, int, Level | None, float]:
+    """(number of the sampler's step, of how many, level where it ends, share of this evaluation in it).
+
+    A second-order sampler's first evaluation has half of the step's weight; its second is left alone, and has no level.
+    """
+    if step.grid_index is None:
+        raise ValueError('the schedules "ddpm" and "edm" need a step of the sampler\'s grid; "x0" works anywhere')
+    position = step.index + step.ahead
+    if getattr(step.denoiser.component("scheduler"), "order", 1) == 1:
+        return position, step.total, step.denoiser.level(None, step.grid_index + 1), 1.0
+    number, steps = position // 2, (step.total + 1) // 2
+    if position % 2:
+        return number, steps, None, 0.0
+    return number, steps, step.denoiser.level(None, step.grid_index + 1), 1.0 if number == steps - 1 else 0.5
 
 
 def edm_strength(index: int, steps: int, g_max: float = 0.004, gamma: float = 0.3) -> float:

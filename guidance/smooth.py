@@ -5,6 +5,7 @@ its ReLU replaced by Softplus.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -83,3 +84,27 @@ def smoothed(module: nn.Module, beta: float) -> tuple[nn.Module, tuple[str, ...]
             "in its code cannot be replaced: make them modules"
         )
     return result, tuple(replaced)
+
+
+def guiding(
+    classifier: Callable[[torch.Tensor], torch.Tensor], beta: float, strict: bool
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[str, ...]]:
+    """The classifier that guides in the place of `classifier`, and the names of the activations that were smoothed.
+
+    Args:
+        classifier: a module in eval mode, of which a copy is made, or a function, which is taken as it is.
+        beta: of `smoothed`; 0 keeps the activations.
+        strict: whether it is an error that nothing can be smoothed.
+
+    Raises:
+        ValueError: a module in training mode, or, where `strict` and beta is above 0, nothing to smooth.
+    """
+    if not isinstance(classifier, nn.Module):
+        if strict and beta:
+            raise ValueError("softplus replaces modules, and this classifier is a plain function; pass softplus=0")
+        return classifier, ()
+    if classifier.training:
+        raise ValueError(f"{type(classifier).__name__} is in training mode; call eval() first")
+    if beta and (strict or any(type(part) in _SMOOTH for part in classifier.modules())):
+        return smoothed(classifier, beta)
+    return frozen_copy(classifier), ()

@@ -72,6 +72,8 @@ class Step:
         grid_index: position on the sampler's grid, or None when off the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
         elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
+        ahead: how far along the sampler's grid `at` went from there, so that `index + ahead` is the position of this
+            evaluation; 0 off the grid.
         notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`. Names with a leading underscore
             are between callbacks, and not traced.
     """
@@ -88,6 +90,7 @@ class Step:
     grid_index: int | None = None
     truncated: bool = False
     elsewhere: bool = False
+    ahead: int = 0
     notes: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
@@ -186,6 +189,7 @@ class Step:
             combined=None,
             weight=self.pipeline_weight if self.has_unconditional else None,
             elsewhere=True,
+            ahead=0 if index is None or self.grid_index is None else self.ahead + index - self.grid_index,
             notes={},
         )
 

@@ -4,6 +4,7 @@
     python scripts/benchmark.py families --json out/families.json       # the same for many families, and modular
     python scripts/benchmark.py evaluation --json out/evaluation.json   # Frechet distance against other libraries
     python scripts/benchmark.py rigid --json out/rigid.json             # RIGID against its published computation
+    python scripts/benchmark.py classifier --json out/classifier.json   # ClassifierGuidance without its classifier
 
 `python scripts/benchmark.py NAME --help` tells the arguments of each.
 """
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import benchmark_classifier
 import benchmark_evaluation
 import benchmark_families
 import benchmark_rigid
@@ -60,6 +62,7 @@ BENCHMARKS = {
     "families": benchmark_families.main,
     "evaluation": benchmark_evaluation.main,
     "rigid": benchmark_rigid.main,
+    "classifier": benchmark_classifier.main,
 }
 
 

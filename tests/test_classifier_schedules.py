@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from guidance.classifier import class_gradient
+from guidance.classifier_gradient import class_gradient
 from guidance.classifier_schedules import (
     ancestral,
     bump,

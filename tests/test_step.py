@@ -59,6 +59,10 @@ def test_the_next_point_of_the_grid(pipe):
             following = step.at(step.sample, index=step.grid_index + 1)
             assert following.timestep == pipe.scheduler.timesteps[step.index + 1]
             assert following.sigma < step.sigma
+            assert (following.index, following.ahead) == (step.index, 1)
+            assert following.at(step.sample, index=step.grid_index).ahead == 0
+            assert following.at(step.sample, timestep=following.timestep).ahead == 1
+            assert following.at(step.sample, timestep=torch.tensor(321.0)).ahead == 0
         return proceed(step)
 
     run(pipe, check)
