@@ -67,7 +67,7 @@ class CFG(Callback):
         if callable(self.weight):
             return self.weight(step)
         if isinstance(self.weight, Sequence):
-            return self.weight[min(step.index, len(self.weight) - 1)]
+            return self.weight[min(step.index + step.ahead, len(self.weight) - 1)]
         return self.weight
 
 
