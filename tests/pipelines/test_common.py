@@ -113,7 +113,7 @@ def test_attention_slicing_changes_nothing(case):
     expected = case.tiny.draw(pipe)
     for size in (1, "auto"):
         pipe.enable_attention_slicing(size)
-        torch.testing.assert_close(case.tiny.draw(pipe), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(case.tiny.draw(pipe), expected, rtol=0, atol=1e-3)  # as diffusers
     pipe.disable_attention_slicing()
     assert torch.equal(case.tiny.draw(pipe), expected)
 
