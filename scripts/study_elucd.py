@@ -206,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tune-samples", type=int, default=500, help="pictures a candidate (default 500)")
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--phases", nargs="+", choices=("tune", "measure", "time"), default=["tune", "measure", "time"])
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="SAMPLER:METHOD", help="rows that are not measured, to save time"
+    )
     parser.add_argument("--pictures", type=int, default=200, help="pictures of a timed call (default 200)")
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of timed calls (default 5)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/elucd.json"))
@@ -218,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tried += found
         if args.phases == ["tune"]:
             continue
+        best = {method: row for method, row in best.items() if f"{sampler}:{method}" not in args.leave_out}
         measured = world.run(list(best.values()), range(args.samples), "measure", MEASURES)
         if "time" in args.phases:
             timing = tqdm(measured, desc=f"time {sampler}", unit="row")
