@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from timing import machine
 
 from guidance.evaluation import describe_run, markdown_table, write_report
 
@@ -125,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
             print(rows[-1], file=sys.stderr)
     print(markdown_table(rows, list(rows[0])))
     if args.json:
-        write_report(args.json, describe_run(batch=args.batch), rows)
+        write_report(args.json, describe_run(batch=args.batch, **machine()), rows)
 
 
 if __name__ == "__main__":

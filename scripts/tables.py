@@ -15,10 +15,11 @@ from guidance.evaluation.report import markdown_table, read_report, replace_tabl
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def benchmark(columns: dict[str, str]) -> Callable[[dict, list[dict]], str]:
+def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
+    """A benchmark's rows, in these columns."""
+
     def table(meta: dict, rows: list[dict]) -> str:
-        gpu = meta["gpu"] or f"{meta['threads']} CPU threads"
-        return f"On {gpu}, torch {meta['versions']['torch']}.\n\n" + markdown_table(rows, columns, digits=3)
+        return f"One run, torch {meta['versions']['torch']}:\n\n" + markdown_table(rows, columns, digits=3)
 
     return table
 
@@ -35,6 +36,27 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
     ("docs/diffier.md", "diffier steps", "diffier", lambda meta, rows: study_diffier.steps_table(rows)),
     ("docs/diffier.md", "diffier settings", "diffier", lambda meta, rows: study_diffier.varied_table(rows)),
     ("docs/rigid.md", "rigid", "rigid", lambda meta, rows: study_rigid.markdown(rows)),
+    ("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
+    (
+        "docs/families.md",
+        "benchmark",
+        "benchmark_families",
+        benchmark(
+            "family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular"
+        ),
+    ),
+    (
+        "docs/evaluation.md",
+        "benchmark",
+        "benchmark_evaluation",
+        benchmark("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib"),
+    ),
+    (
+        "docs/rigid.md",
+        "benchmark",
+        "benchmark_rigid",
+        benchmark("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures"),
+    ),
 )
 
 

@@ -33,3 +33,24 @@ def test_the_tables_are_those_of_the_results():
     before = [path.read_text() for path in documents]
     subprocess.run([sys.executable, ROOT / "scripts" / "tables.py"], check=True, capture_output=True)
     assert [path.read_text() for path in documents] == before
+
+
+def test_the_elucd_table_is_complete():
+    rows = json.loads((ROOT / "docs/results/elucd.json").read_text())["rows"]
+    for sampler, steps in (("ddim", 25), ("ddpm", 50), ("ddpm", 250)):
+        part = {row["method"]: row for row in rows if (row["sampler"], row["steps"]) == (sampler, steps)}
+        assert {"unguided", "naive", "+ x0 estimate", "+ temperatures", "+ schedule", "elucd"} <= set(part)
+        assert {"cfg", "cfg+elucd"} <= set(part)
+        for row in part.values():
+            assert {"frechet", "accuracy", "precision", "recall", "time_ratio"} <= set(row) and row["samples"] >= 5000
+
+
+def test_the_diffier_table_is_complete():
+    rows = json.loads((ROOT / "docs/results/diffier.json").read_text())["rows"]
+    for world in ("shapes", "digits"):
+        part = [row for row in rows if row["world"] == world]
+        assert {"cfg", "diffier", "raag", "raag+diffier"} == {row["method"] for row in part}
+        for budget in (5, 10, 20):
+            weights = {row["weight"] for row in part if row["method"] == "cfg" and row["budget"] == budget}
+            assert len(weights) >= 9 and (min(weights), max(weights)) == (0, 8)
+        assert all(row["nfe"] <= row["budget"] for row in part)
