@@ -148,7 +148,8 @@ class Study:
                     pipe(labels, generator=generators(range(pictures)), output_type="pt", **call)
 
             plain = {"sampler": row["sampler"], "steps": row["steps"]}
-            times = interleaved({"unguided": partial(draw, plain), "guided": partial(draw, row)}, pairs)
+            ways = {"unguided": partial(draw, plain), "guided": partial(draw, row)}
+            times = interleaved(ways, max(2, min(pairs, 50 * pairs // row["steps"])))  # long calls need fewer pairs
             write_json(path, ratio("time_ratio", times["guided"], times["unguided"]) | medians(times))
         found = json.loads(path.read_text(encoding="utf-8"))
         return {name: found[name] for name in ("time_ratio", "time_ratio_quartiles")}
@@ -210,7 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--leave-out", nargs="+", default=[], metavar="SAMPLER:METHOD", help="rows that are not measured, to save time"
     )
     parser.add_argument("--pictures", type=int, default=200, help="pictures of a timed call (default 200)")
-    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs of timed calls (default 5)")
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="interleaved pairs of timed calls (default 5), fewer beyond 50 steps"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/results/elucd.json"))
     parser.add_argument("--work", type=Path, default=Path("out/study-elucd"), help="finished rows")
     args = parser.parse_args(arguments)
