@@ -4,7 +4,6 @@ Guidance works with every function of (B, C, H, W) in [-1, 1] that returns logit
 function of a network that wants another range, another size, or three channels.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from .combine import widened
+from .weights import weights_sha256
 
 
 class Normalise(nn.Module):
@@ -111,16 +111,6 @@ class ImageClassifier(nn.Module):
             "channels": self.channels,
             "weights_sha256": weights_sha256(self.module),
         }
-
-
-def weights_sha256(module: nn.Module) -> str:
-    """SHA-256 of the names, dtypes, shapes and values of all parameters and buffers, whichever file they came from."""
-    digest = hashlib.sha256()
-    for name, values in sorted(module.state_dict().items()):
-        values = values.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _described(transform: str | Callable) -> str | dict:

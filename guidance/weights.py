@@ -1,5 +1,6 @@
-"""Weights of networks from files: safetensors only, and errors that say what to do."""
+"""Weights of networks from files: safetensors only, errors that say what to do, and a hash to tell them apart."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,3 +36,13 @@ def with_weights(name: str, build: Callable):
     except Exception as error:  # each library, and each hub, raises its own
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"cannot load {name}: {reason}; without a network, give the path of its weights") from error
+
+
+def weights_sha256(module: torch.nn.Module) -> str:
+    """SHA-256 of names, dtypes, shapes and values of all parameters and buffers, from whichever file or device."""
+    digest = hashlib.sha256()
+    for name, values in sorted(module.state_dict().items()):
+        values = values.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

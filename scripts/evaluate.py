@@ -45,15 +45,8 @@ from guidance.worlds.subjects import WORLDS, load_subject
 
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SETTINGS = (
-    "weight",
-    "w_max",
-    "alpha",
-    "iterations",
-    "step_size",
-    "objective",
-    "scale",
-)  # of callbacks, that rows of a report name
+#: Of callbacks, that rows of a report name.
+SETTINGS = ("weight", "w_max", "alpha", "iterations", "step_size", "objective", "scale")
 SHEET = 64  # pictures on the contact sheet
 SCENES = 10_000  # of the shapes world, drawn where a measure needs their features
 

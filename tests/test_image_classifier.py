@@ -9,7 +9,8 @@ from torch import nn
 from torchvision.transforms import functional as vision
 
 from guidance.evaluation.extractors import CLIP, IMAGENET
-from guidance.image_classifier import ImageClassifier, Normalise, weights_sha256
+from guidance.image_classifier import ImageClassifier, Normalise
+from guidance.weights import weights_sha256
 
 from .classifiers import LIBRARIES, load_tiny
 from .nosync import NoSynchronisation

@@ -1,6 +1,5 @@
 """Encoders that a detector looks through: timm, open_clip, torchvision, a folder of ours, or any callable."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..evaluation.extractors import IMAGENET, Extractor, Transform, clip, dinov2
-from ..weights import read_weights, with_weights
+from ..weights import read_weights, weights_sha256, with_weights
 
 
 AS_IS = Transform()
@@ -49,7 +48,7 @@ class Encoder:
         module = _module(self.network)
         return {
             "encoder": self.name,
-            "weights": self.weights or (None if module is None else weights_digest(module)),
+            "weights": self.weights or (None if module is None else weights_sha256(module)),
             "preprocessing": json.loads(json.dumps(asdict(self.transform))),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
@@ -134,15 +133,6 @@ def timm_transform(network: torch.nn.Module, size: int) -> Transform:
     """Both sides resized without a crop, as in the paper; mean and deviation are the model's own."""
     config = network.pretrained_cfg
     return Transform(size, tuple(config["mean"]), tuple(config["std"]), "bilinear")
-
-
-def weights_digest(module: torch.nn.Module) -> str:
-    """SHA-256 of the names, types, shapes and values in a module's state, the same on every device."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _of_extractor(extractor: Extractor, device, transform: Transform | None = None) -> Encoder:

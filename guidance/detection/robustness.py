@@ -9,6 +9,7 @@ from scipy import stats
 from torch.nn import functional
 
 from ..evaluation.figure import LEVEL, Figure
+from ..rigid import gaussian_blur
 from .noise import content_noise, content_seeds
 
 
@@ -90,12 +91,6 @@ def _cropped(images: torch.Tensor, part: float) -> torch.Tensor:
     return images[..., top : top + high, left : left + wide]
 
 
-def _blurred(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    from torchvision.transforms.functional import gaussian_blur
-
-    return gaussian_blur(images, 2 * max(1, round(3 * sigma)) + 1, sigma)
-
-
 def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Noise of its own for each picture, and another one than the detector's."""
     return (images + sigma * content_noise(content_seeds(images) ^ 1, images.shape[1:])).clamp(0, 1)
@@ -108,7 +103,7 @@ CORRUPTIONS: Mapping[str, tuple[str, float, Corruption]] = {
     **{f"webp {q}": ("webp", q, lambda images, q=q: encoded(images, "WEBP", quality=q)) for q in (90, 60)},
     **{f"resize {f}": ("resize", f, lambda images, f=f: _resized(images, f)) for f in (0.75, 0.5)},
     **{f"crop {p}": ("crop", p, lambda images, p=p: _cropped(images, p)) for p in (0.875, 0.75)},
-    **{f"blur {s}": ("blur", s, lambda images, s=s: _blurred(images, s)) for s in (0.5, 1.0)},
+    **{f"blur {s}": ("blur", s, lambda images, s=s: gaussian_blur(images, s)) for s in (0.5, 1.0)},
     **{f"noise {s}": ("noise", s, lambda images, s=s: _noisy(images, s)) for s in (0.01, 0.03)},
 }
 

@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from guidance.detection.encoders import Encoder, load_encoder, random_encoder, weights_digest
+from guidance.detection.encoders import Encoder, load_encoder, random_encoder
 from guidance.detection.patch_encoder import PatchEncoder
 from guidance.evaluation.extractors import CLIP, IMAGENET
+from guidance.weights import weights_sha256
 
 
 def pictures(size: int = 40) -> torch.Tensor:
@@ -28,7 +29,7 @@ def test_timm_with_local_weights(tmp_path):
     encoder = load_encoder(f"timm:{name}:{tmp_path / 'vit.safetensors'}", size=32)
     assert encoder.identity == {
         "encoder": f"timm/{name}",
-        "weights": weights_digest(model),
+        "weights": weights_sha256(model),
         "preprocessing": {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "mode": "bilinear"},
         "dtype": "float32",
     }
@@ -63,7 +64,7 @@ def test_open_clip_with_local_weights(tmp_path, monkeypatch):
     save_file(model.state_dict(), tmp_path / "clip.safetensors")
     encoder = load_encoder(f"open_clip:tiny:{tmp_path / 'clip.safetensors'}")
     assert (encoder.size, encoder.transform.mean) == (32, CLIP[0])
-    assert encoder.identity["weights"] == weights_digest(model)
+    assert encoder.identity["weights"] == weights_sha256(model)
     with torch.no_grad():
         torch.testing.assert_close(features(encoder), model.encode_image(encoder.transform(pictures())))
 
@@ -108,7 +109,7 @@ def test_the_digest_sees_names_types_and_values():
         module = torch.nn.Module()
         for name, value in tensors.items():
             module.register_buffer(name, value)
-        return weights_digest(module)
+        return weights_sha256(module)
 
     one = digest(a=torch.ones(4))
     assert one == digest(a=torch.ones(8)[::2])
