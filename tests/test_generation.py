@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import generate as script
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,8 +131,6 @@ def test_the_script_draws_resumes_and_keeps_its_configuration(checkpoint, tmp_pa
     ],
 )
 def test_bad_arguments_exit_with_2_and_one_sentence(arguments, message, monkeypatch, capsys, tmp_path):
-    from scripts import generate as script
-
     monkeypatch.setattr(sys, "argv", ["generate.py", str(tmp_path / "nothing"), *arguments])
     with pytest.raises(SystemExit) as stop:
         script.main()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import benchmark_classifier
 import pytest
 import torch
 
@@ -10,25 +11,17 @@ from guidance.evaluation import read_report
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import benchmark_classifier
-
-    return benchmark_classifier
-
-
-def test_the_free_classifier_guides_by_a_gradient_that_does_not_vanish(benchmark):
-    logits = benchmark.linear(torch.Size([1, 8, 8]))
+def test_the_free_classifier_guides_by_a_gradient_that_does_not_vanish():
+    logits = benchmark_classifier.linear(torch.Size([1, 8, 8]))
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(logits(2 * x), 2 * logits(x))
     assert class_gradient(logits, x, torch.tensor([1, 2, 3])).flatten(1).norm(dim=1).min() > 0.1
 
 
-def test_a_small_run(benchmark, tmp_path, capsys):
+def test_a_small_run(tmp_path, capsys):
     file = tmp_path / "classifier.json"
     arguments = ["--batches", "2", "--steps", "2", "--rounds", "2", "--schedules", "x0", "edm"]
-    benchmark.main([*arguments, "--json", str(file), "--assets", str(ROOT / "assets")])
+    benchmark_classifier.main([*arguments, "--json", str(file), "--assets", str(ROOT / "assets")])
     meta, rows = read_report(file)
     assert {"command", "commit", "versions", "threads"} <= set(meta) and (meta["steps"], meta["rounds"]) == (2, 2)
     assert [(row["world"], row["schedule"]) for row in rows] == [
@@ -39,6 +32,6 @@ def test_a_small_run(benchmark, tmp_path, capsys):
     assert "shapes, 2 at once, edm: callback alone" in capsys.readouterr().out
 
 
-def test_one_round_is_refused(benchmark):
+def test_one_round_is_refused():
     with pytest.raises(SystemExit):
-        benchmark.main(["--rounds", "1"])
+        benchmark_classifier.main(["--rounds", "1"])

@@ -1,24 +1,15 @@
-from pathlib import Path
-
+import benchmark_families
 import pytest
 
 from guidance.evaluation import read_report
 
 
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
-    import benchmark_families
-
-    return benchmark_families
-
-
-def test_rows(benchmark, tmp_path, capsys):
+def test_rows(tmp_path, capsys):
     file = tmp_path / "families.json"
-    benchmark.main(["--json", str(file), "--size", "tiny", "--steps", "2", "--rounds", "2", "--device", "cpu"])
+    benchmark_families.main(["--json", str(file), "--size", "tiny", "--steps", "2", "--rounds", "2", "--device", "cpu"])
     meta, rows = read_report(file)
     assert (meta["size"], meta["rounds"], meta["gpu"]) == ("tiny", 2, None) and "torch" in meta["versions"]
-    assert [row["family"] for row in rows] == list(benchmark.BENCHES)
+    assert [row["family"] for row in rows] == list(benchmark_families.BENCHES)
     for row in rows:
         assert row["difference_to_modular"] < 1e-5  # the two ways compute the same
         low, high = row["time_ratio_quartiles"]
@@ -26,8 +17,8 @@ def test_rows(benchmark, tmp_path, capsys):
     assert "QwenImage: attached / plain" in capsys.readouterr().out
 
 
-def test_bad_settings(benchmark, tmp_path):
+def test_bad_settings(tmp_path):
     with pytest.raises(SystemExit, match="at least"):
-        benchmark.main(["--json", str(tmp_path / "x.json"), "--rounds", "1"])
+        benchmark_families.main(["--json", str(tmp_path / "x.json"), "--rounds", "1"])
     with pytest.raises(SystemExit):
-        benchmark.main(["--json", str(tmp_path / "x.json"), "--families", "Nothing"])
+        benchmark_families.main(["--json", str(tmp_path / "x.json"), "--families", "Nothing"])

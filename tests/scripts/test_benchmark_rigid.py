@@ -5,20 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark_rigid
 import torch
+
+from guidance.detection import random_encoder
 
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def test_both_ways_agree_but_for_the_noise():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import benchmark_rigid
-    finally:
-        sys.path.remove(str(SCRIPTS))
-    from guidance.detection import random_encoder
-
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=1, patch_size=8)
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)

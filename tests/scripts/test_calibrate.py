@@ -1,9 +1,9 @@
-import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import calibrate
 import pytest
 import torch
 from PIL import Image
@@ -64,38 +64,31 @@ def test_the_guidance_is_saved_with_its_temperatures(done):
     assert guidance.replaced
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """The script as a module: a process of its own costs seconds of imports."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    monkeypatch.chdir(ROOT)
-    return importlib.import_module("calibrate")
-
-
-def test_started_again_it_draws_nothing_and_writes_the_same(done, script, monkeypatch):
+def test_started_again_it_draws_nothing_and_writes_the_same(done, monkeypatch):
     folder, result = done
     before = (folder / "r.json").read_bytes()
     files = {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
+    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", [str(each) for each in result.args[1:]])
-    script.main()
+    calibrate.main()
     assert (folder / "r.json").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")} == files
 
 
-def test_a_bad_classifier_is_one_line(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", "assets/digits", "resnet50", "--work", str(tmp_path)])
+def test_a_bad_classifier_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", str(ROOT / "assets/digits"), "resnet50", "--work", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"calibrate.py: a classifier is written LIBRARY:NAME"):
-        script.main()
+        calibrate.main()
 
 
-def test_a_text_to_image_pipeline_with_clip_told_the_prompts(script, tmp_path):
+def test_a_text_to_image_pipeline_with_clip_told_the_prompts(tmp_path):
     background = "and a blue star at the bottom right on a dark background"
     prompts = [f"a {color} circle at the top left {background}" for color in ("red", "green")]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
     spec = tiny_spec("open_clip", tmp_path)["spec"]
     arguments = [str(ROOT / "assets" / "shapes"), spec, "--prompts", str(tmp_path / "prompts.txt"), "--samples", "3"]
     arguments += ["--steps", "2", "--weight", "2", "--out", str(tmp_path / "r.json"), "--work", str(tmp_path / "work")]
-    script.run(script.parser().parse_args([*arguments, "--save-guidance", str(tmp_path / "g.json")]))
+    calibrate.run(calibrate.parser().parse_args([*arguments, "--save-guidance", str(tmp_path / "g.json")]))
     report = json.loads((tmp_path / "r.json").read_text())
     assert {row["classifier"] for row in report["rows"]} == {"off the shelf"}  # its GELU is smooth already
     assert ChunkStore(tmp_path / "work" / "fit" / "samples", 3, 250).array("labels").tolist() == [0, 1, 0]

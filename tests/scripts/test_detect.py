@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import detect
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,6 @@ from PIL import Image
 
 from guidance.detection.patch_encoder import PatchEncoder
 from guidance.detection.results import settings_path
-from scripts import detect
 
 from ..detection.mutations import mutations
 

@@ -1,11 +1,12 @@
 """The command line: each command ends with a report, and bad arguments with one sentence and exit code 2."""
 
+import benchmark_evaluation
+import evaluate
 import numpy as np
 import pytest
 from PIL import Image
 
 from guidance.evaluation import Moments, read_report
-from scripts import benchmark_evaluation, evaluate
 
 from ..tiny import tiny_dit, tiny_sd3
 

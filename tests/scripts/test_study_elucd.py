@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+import study_elucd
 
 
 ROOT = Path(__file__).parents[2]
@@ -10,9 +11,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def script(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import study_elucd
-
     monkeypatch.setattr(study_elucd, "SCALES", (0.5, 2.0))
     monkeypatch.setattr(study_elucd, "WEIGHTS", (1.5, 3.0))
     return study_elucd

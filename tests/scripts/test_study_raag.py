@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import study_raag
 
 from guidance.evaluation import read_report
 
@@ -12,9 +13,6 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def study(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    import study_raag
-
     monkeypatch.setattr(study_raag, "WEIGHTS", (1.0, 3.0))
     monkeypatch.setattr(study_raag, "GRID", ((5.0, 2.0),))
     return study_raag

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+import study_rigid
 import torch
 
 from guidance.detection.patch_encoder import PatchEncoder
@@ -15,17 +15,7 @@ from guidance.detection.patch_encoder import PatchEncoder
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def study():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import study_rigid
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
-    return study_rigid
-
-
-def test_a_tiny_study_resumes(study, tmp_path):
+def test_a_tiny_study_resumes(tmp_path):
     command = [sys.executable, str(ROOT / "scripts/study_rigid.py"), "--samples", "6", "--worlds", "digits"]
     command += ["--corruptions", "none", "jpeg 75", "--work", str(tmp_path), "--out", str(tmp_path / "rigid.json")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -48,16 +38,16 @@ def test_a_tiny_study_resumes(study, tmp_path):
     assert {row["samples"] for row in rows if row["control"]} == {6}
     assert len(report["meta"]["validation"]) == 2 * 8
     assert (tmp_path / "rigid.png").stat().st_size > 1000
-    assert "Controls" in study.markdown(rows)
+    assert "Controls" in study_rigid.markdown(rows)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
     assert json.loads((tmp_path / "rigid.json").read_text()) == report
 
 
-def test_controls_are_halves_of_one_set(study):
+def test_controls_are_halves_of_one_set():
     sets = {"real": torch.arange(8.0), "fake": torch.arange(8.0) + 100}
-    found = {(real, fake): (control, *sides) for real, fake, control, *sides in study.pairs(sets)}
+    found = {(real, fake): (control, *sides) for real, fake, control, *sides in study_rigid.pairs(sets)}
     assert set(found) == {("real", "fake"), ("real", "real"), ("fake", "fake")}
     for (real, fake), (control, first, second) in found.items():
         assert control == (real == fake)
@@ -65,16 +55,16 @@ def test_controls_are_halves_of_one_set(study):
         assert len(first) == len(second)
 
 
-def test_gaussian_patches_have_the_moments_of_their_model(study):
+def test_gaussian_patches_have_the_moments_of_their_model():
     model = torch.rand(50, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
-    drawn = study.gaussian_patches(model, 20_000, seed=0).flatten(1).numpy()
+    drawn = study_rigid.gaussian_patches(model, 20_000, seed=0).flatten(1).numpy()
     np.testing.assert_allclose(drawn.mean(0), model.flatten(1).mean(0), atol=2e-3)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(model.flatten(1).numpy().T), atol=3e-4)
 
 
-def test_random_phase_keeps_the_spectrum(study):
+def test_random_phase_keeps_the_spectrum():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.45  # nothing is cut off
-    drawn = study.random_phase(images, seed=0)
+    drawn = study_rigid.random_phase(images, seed=0)
     torch.testing.assert_close(torch.fft.fft2(drawn).abs(), torch.fft.fft2(images).abs(), rtol=1e-3, atol=1e-3)
     assert (drawn - images).abs().mean() > 0.01
 
