@@ -62,7 +62,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     triangle, order, rank, _ = dpstrf(covariance, tol=floor, lower=1)
     result = np.empty((dim, rank))
     result[order - 1] = np.tril(triangle)[:, :rank]
-    # What it leaves out has a diagonal below the floor, unless the matrix has negative eigenvalues; any vector shows it.
+    # What it leaves out is below the floor unless there are negative eigenvalues, and any vector would show those.
     probe = np.random.default_rng(0).standard_normal(dim)
     left_out = covariance @ probe - result @ (result.T @ probe)
     if np.linalg.norm(left_out) <= np.sqrt(dim) * floor * np.linalg.norm(probe):
