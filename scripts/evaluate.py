@@ -14,10 +14,14 @@ docs/evaluation.md.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from evaluate_arguments import parser
 
 import pipelines
 from guidance import Callback, parse_guidance, to_config
@@ -27,7 +31,6 @@ from guidance.evaluation import (
     Extractor,
     Reference,
     Subject,
-    extractor_measure,
     figures_row,
     load_extractor,
     load_reference,
@@ -39,9 +42,9 @@ from guidance.evaluation import (
 )
 from guidance.evaluation.frechet import merged
 from guidance.evaluation.run import describe_seeds, process_state
-from guidance.evaluation.summary import MEASURES, NEEDS_NO_FEATURES, check_reference
+from guidance.evaluation.summary import NEEDS_NO_FEATURES, check_reference
 from guidance.generation import load_pipeline, parse_seeds
-from guidance.worlds.subjects import WORLDS, load_subject
+from guidance.worlds.subjects import WORLDS, load_subject, load_world_extractor
 
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -51,63 +54,25 @@ SHEET = 64  # pictures on the contact sheet
 SCENES = 10_000  # of the shapes world, drawn where a measure needs their features
 
 
-def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parse.add_subparsers(dest="command", required=True)
-    run_parser = commands.add_parser("run", help="sample a picture for each seed, and score them")
-    sweep_parser = commands.add_parser("sweep", help="runs over lists of methods, weights and steps, with curves")
-    score_parser = commands.add_parser("score", help="compare two sets of pictures")
-    for sub in (run_parser, sweep_parser):
-        sub.add_argument("pipeline", help="directory or hub id of a diffusers pipeline")
-        what = sub.add_mutually_exclusive_group(required=True)
-        what.add_argument("--world", choices=WORLDS, help="prompts, measures and reference of this world")
-        what.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line; seeds take them in rotation")
-        what.add_argument("--classes", metavar="IDS", help="class ids such as 0-999; seeds take them in rotation")
-        sub.add_argument("--seeds", required=True, help="such as 0-9999")
-        sub.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="more for the pipeline")
-        sub.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-        sub.add_argument("--reference", type=Path, metavar="PATH", help="what the pictures are compared with")
-        sub.add_argument(
-            "--world-samples",
-            type=int,
-            metavar="N",
-            help="draw N scenes of the shapes world as its reference (default: stored moments of 20,000)",
-        )
-    run_parser.add_argument("--guidance", action="append", default=[], metavar="NAME:ARGUMENT=VALUE,...")
-    run_parser.add_argument("--weight", type=float, help="the pipeline's own guidance_scale")
-    run_parser.add_argument("--steps", type=int, default=30, help="denoising steps (default 30)")
-    sweep_parser.add_argument(
-        "--method",
-        action="append",
-        required=True,
-        metavar="TEXT",
-        help="callbacks in their short form, separated by blanks, in which {weight} stands for each weight; or none",
-    )
-    sweep_parser.add_argument("--weights", required=True, metavar="LIST", help="such as 1.5,3,6")
-    sweep_parser.add_argument("--steps", default="30", metavar="LIST", help="such as 5,10 (default 30)")
-    score_parser.add_argument("pictures", type=Path, help="folder, npz with arr_0, or a finished run")
-    score_parser.add_argument("reference", type=Path, help="the same, or statistics")
-    score_parser.add_argument("--save-statistics", type=Path, metavar="FILE", help="moments of the pictures")
-    for sub in (run_parser, sweep_parser, score_parser):
-        sub.add_argument("--extractor", metavar="NAME[:WEIGHTS]", help="inception, dinov2 or clip")
-        sub.add_argument("--measure", action="append", choices=MEASURES, help="may be repeated (default: frechet)")
-        sub.add_argument("--batch-size", type=int, default=16)
-        sub.add_argument("--device", help="default: this process's GPU where there is one, else cpu")
-        sub.add_argument("--out", type=Path, required=True, help="folder for what is measured and for the report")
-    return parse
-
-
 def main() -> None:
-    args = parser().parse_args()
+    args = parser(__doc__).parse_args()
     try:
         if args.batch_size < 1:
             raise ValueError("--batch-size must be at least 1")
         args.state = process_state()
         args.device = args.device or str(args.state.device)
+        check_device(args.device)
         {"run": run, "sweep": sweep, "score": score}[args.command](args)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        raise ValueError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -144,6 +109,8 @@ def run_one(
     """One setting: sample, measure, and the row of the report."""
     if steps < 1:
         raise ValueError("--steps must be at least 1")
+    if weight is not None and not math.isfinite(weight):
+        raise ValueError(f"a weight must be a finite number, got {weight}")
     call = {"num_inference_steps": steps} | ({} if weight is None else {"guidance_scale": weight})
     config = to_config(guidance)
     store, found = measure_setting(
@@ -166,7 +133,7 @@ def run_one(
 
 
 def score(args: argparse.Namespace) -> None:
-    extractor = load_extractor(args.extractor, args.device) if args.extractor else None
+    extractor = extractor_of(args)
     reference = reference_at(args, args.reference, extractor)
     check_reference(reference, wanted(args, reference))
     store = load_side(args.pictures, extractor, args.out, args.batch_size, args.state)
@@ -194,23 +161,29 @@ def load(args: argparse.Namespace) -> tuple[Subject, object]:
 
 
 def world_subject(args: argparse.Namespace) -> Subject:
-    reference = reference_at(args, args.reference, None) if args.reference else None
+    if args.extractor:
+        raise ValueError("--world brings its own extractor; leave --extractor out")
+    if args.world_samples is not None and args.world_samples < 2:
+        raise ValueError("--world-samples must be at least 2")
+    judge = load_world_extractor(args.world, ASSETS, args.device)
+    reference = reference_at(args, args.reference, judge) if args.reference else None
     scenes = args.world_samples or (SCENES if needs_features(args) else None)
     return load_subject(args.world, ASSETS, args.device, reference, scenes)
 
 
 def asked_subject(args: argparse.Namespace) -> Subject:
     asked = parse_seeds(args.classes) if args.classes else read_prompts(args.prompts)
-    extractor = load_extractor(args.extractor, args.device) if args.extractor else None
+    extractor = extractor_of(args)
     if extractor is None:
-        raise ValueError("--extractor is needed to measure pictures: inception, dinov2 or clip")
+        raise ValueError("--extractor is needed to measure pictures: inception, dinov2, clip, shapes or digits")
     reference = reference_at(args, args.reference, extractor) if args.reference else None
+    return Subject.of(asked, extractor, reference)
 
-    def condition(seed: int) -> str | int:
-        return asked[seed % len(asked)]
 
-    settings = {"conditions": asked, "extractor": extractor.name}
-    return Subject(condition, extractor_measure(extractor, condition), reference, settings)
+def extractor_of(args: argparse.Namespace) -> Extractor | None:
+    if args.extractor in WORLDS:
+        return load_world_extractor(args.extractor, ASSETS, args.device)
+    return load_extractor(args.extractor, args.device) if args.extractor else None
 
 
 def reference_at(args: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:

@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from ..weights import check_weights, read_weights, with_weights
+from .sources import file_digest
 
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -165,6 +166,8 @@ def clip(
 def load_extractor(text: str, device: str | torch.device = "cpu") -> Extractor:
     """From the command line's form: `inception`, `dinov2` or `clip`, with `:PATH` for weights in a local file.
 
+    The name of one with a local file ends in the start of the file's SHA-256, so that runs with other weights differ.
+
     Raises:
         ValueError: another name, or as the functions of those names.
     """
@@ -172,7 +175,10 @@ def load_extractor(text: str, device: str | torch.device = "cpu") -> Extractor:
     known = {"inception": inception, "dinov2": dinov2, "clip": clip}
     if name not in known:
         raise ValueError(f"unknown extractor {name!r}; known are {', '.join(known)}")
-    return known[name](Path(weights), device) if weights else known[name](device=device)
+    if not weights:
+        return known[name](device=device)
+    extractor = known[name](Path(weights), device)
+    return replace(extractor, name=f"{extractor.name} ({file_digest(Path(weights))[:12]})")
 
 
 def _package(module: str, name: str | None = None):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg.lapack import dpstrf
 
 from .figure import Figure, jackknife
 from .moments import Moments
@@ -48,20 +49,26 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 def factor(covariance: np.ndarray) -> np.ndarray:
     """(D, rank) factor F with `F F^T = covariance`, which must be symmetric; what is zero to rounding is left out.
 
+    A Cholesky factorization with pivoting (Higham, Accuracy and Stability of Numerical Algorithms, 10.3), which ends
+    at the rank, so that fewer samples than dimensions cost less than more of them.
+
     Raises:
         ValueError: the covariance is not finite, or has a negative eigenvalue beyond rounding.
     """
     if not np.isfinite(covariance).all():
         raise ValueError("the covariance is not finite")
-    floor = len(covariance) * np.finfo(np.float64).eps * np.trace(covariance)
-    try:
-        triangle = np.linalg.cholesky(covariance)  # many times as fast, and exact enough where no pivot is rounding
-        if np.diag(triangle).min() ** 2 > floor:
-            return triangle
-    except np.linalg.LinAlgError:
-        pass
-    values, vectors = np.linalg.eigh(covariance)
+    dim = len(covariance)
+    floor = dim * np.finfo(np.float64).eps * np.trace(covariance)
+    triangle, order, rank, _ = dpstrf(covariance, tol=floor, lower=1)
+    result = np.empty((dim, rank))
+    result[order - 1] = np.tril(triangle)[:, :rank]
+    # What it leaves out is below the floor unless there are negative eigenvalues, and any vector would show those.
+    probe = np.random.default_rng(0).standard_normal(dim)
+    left_out = covariance @ probe - result @ (result.T @ probe)
+    if np.linalg.norm(left_out) <= np.sqrt(dim) * floor * np.linalg.norm(probe):
+        return result
     # Stored statistics may have been computed in float32, so allow its rounding.
+    values, vectors = np.linalg.eigh(covariance)
     if values[0] < -1e-4 * np.abs(values).max():
         raise ValueError(f"not a covariance: it has the negative eigenvalue {values[0]:.3g}")
     kept = values > floor

@@ -1,5 +1,6 @@
 """Sampling and measuring many pictures over any number of processes, so that a killed run goes on where it stopped."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +25,19 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
     The further array is `nfe`, network evaluations a picture, as `sample` counts them.
+
+    Raises:
+        ValueError: when called, if the pipeline's call does not take one of the arguments.
     """
+    known = inspect.signature(pipe.__call__).parameters
+    open_ended = any(each.kind is each.VAR_KEYWORD for each in known.values())
 
     def draw(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        output, nfe = sample(pipe, [condition(seed) for seed in seeds], seeds, guidance, output_type="pt", **call)
+        conditions = [condition(seed) for seed in seeds]
+        asked = [*call, "class_labels" if isinstance(conditions[0], int) else "prompt"]
+        if not open_ended and (unknown := [name for name in asked if name not in known]):
+            raise ValueError(f"{type(pipe).__name__} takes no {', '.join(unknown)}; it takes {', '.join(known)}")
+        output, nfe = sample(pipe, conditions, seeds, guidance, output_type="pt", **call)
         return output.images, {"nfe": torch.full((len(seeds),), nfe)}
 
     return draw

@@ -74,10 +74,12 @@ def read_statistics(path: Path) -> Reference:
             raise ValueError(f"{path} holds {', '.join(file.files)}, but statistics are called mu and sigma")
         try:
             mean, covariance = (np.asarray(file[name], dtype=np.float64) for name in ("mu", "sigma"))
-        except ValueError as error:
+        except (ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"cannot read statistics from {path}: {error}") from None
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
         raise ValueError(f"{path}: mu of the shape {mean.shape} does not go with sigma of {covariance.shape}")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and np.allclose(covariance, covariance.T)):
+        raise ValueError(f"{path}: mu and sigma must be finite, and sigma symmetric")
     return Reference(mean, covariance, None, digest)
 
 
@@ -165,7 +167,7 @@ def file_digest(path: Path) -> str:
 def _open_npz(path: Path):
     try:
         file = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot read {path}: {error}; expected an npz file") from None
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError(f"{path} is a single array; expected an npz file")
@@ -181,7 +183,7 @@ def _picture_array(path: Path) -> np.ndarray:
         if array is None:
             try:
                 array = file["arr_0"]
-            except ValueError as error:
+            except (ValueError, zipfile.BadZipFile) as error:
                 raise ValueError(f"cannot read pictures from {path}: {error}") from None
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise ValueError(f"{path}: pictures must be (N, H, W, 3) uint8, got {array.shape} {array.dtype}")

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from .chunks import CHUNK, ChunkStore
-from .run import Measure, collect, pipeline_draw
+from .extractors import Extractor
+from .features import as_features
+from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .summary import figures_row, summarise
 
@@ -31,6 +34,16 @@ class Subject:
     reference: Reference | None
     settings: Mapping
     call: Mapping = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, asked: Sequence[str | int], extractor: Extractor, reference: Reference | None = None) -> "Subject":
+        """Prompts or class ids, which the seeds take in rotation, measured by `extractor`."""
+
+        def condition(seed: int) -> str | int:
+            return asked[seed % len(asked)]
+
+        settings = {"conditions": asked, "extractor": extractor.name}
+        return cls(condition, extractor_measure(extractor, condition), reference, settings)
 
 
 def measure_setting(
@@ -56,11 +69,28 @@ def measure_setting(
         settings: what tells this setting from others, JSON-serialisable; compared when a killed run is started again.
         measures: see `summarise`.
         batch_size, keep, state, chunk: see `collect`.
+
+    Raises:
+        ValueError: at the first pictures, before anything is stored, if their features are not finite or cannot be
+            compared with the reference, or if `measures` ask for logits that there are not.
     """
     call = {**subject.call, **call}
     draw = pipeline_draw(pipe, subject.condition, guidance, **call)
+
+    def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
+        arrays = subject.measure(images, seeds)
+        dim = as_features(arrays["features"]).shape[1]
+        if subject.reference is not None and dim != len(subject.reference.mean):
+            raise ValueError(
+                f"features of {dim} dimensions cannot be compared with a reference of {len(subject.reference.mean)}; "
+                "it must be of the same extractor"
+            )
+        if "inception_score" in measures and "logits" not in arrays:
+            raise ValueError("the Inception score needs logits, which this extractor does not give")
+        return arrays
+
     facts = {**subject.settings, **settings, "call": call}
-    store = collect(folder, seeds, draw, subject.measure, facts, batch_size, keep, state, chunk)
+    store = collect(folder, seeds, draw, measure, facts, batch_size, keep, state, chunk)
     row = {"nfe": float(store.array("nfe").mean()), "samples": store.samples}
     return store, row | figures_row(summarise(store, subject.reference, measures))
 

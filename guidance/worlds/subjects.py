@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation import Reference, Subject, read_statistics
+from ..evaluation import Extractor, Reference, Subject, read_statistics
 from . import digits_measure, shapes_measure
 from .digits_classifier import DigitsClassifier
 from .shapes_classifier import ShapesClassifier
@@ -32,18 +32,9 @@ def load_subject(
     Raises:
         ValueError: another world, or no classifier in `assets`.
     """
-    if world not in WORLDS:
-        raise ValueError(f"there is no world {world!r}; there are {' and '.join(WORLDS)}")
-    kind, name, module = {
-        "shapes": (ShapesClassifier, "shapes-classifier", shapes_measure),
-        "digits": (DigitsClassifier, "digits-judge", digits_measure),
-    }[world]
-    folder = Path(assets) / name
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
-    judge = kind.from_pretrained(folder).eval().to(device)
-    measure = partial(module.measure, judge)
-    settings = {"conditions": f"of the {world} world", "extractor": name}
+    judge, folder = _load_judge(world, assets, device)
+    measure = partial({"shapes": shapes_measure, "digits": digits_measure}[world].measure, judge)
+    settings = {"conditions": f"of the {world} world", "extractor": folder.name}
     if world == "digits":
         reference = reference or Reference.of(digits_measure.real_features(judge))
         return Subject(digits_measure.label, measure, reference, settings)
@@ -51,3 +42,32 @@ def load_subject(
         reference = reference or Reference.of(shapes_measure.real_features(judge, scenes))
     reference = reference or read_statistics(folder / shapes_measure.REFERENCE)
     return Subject(shapes_measure.caption, measure, reference, settings, {"max_sequence_length": 1})
+
+
+def load_world_extractor(world: str, assets: Path, device: str | torch.device = "cpu") -> Extractor:
+    """The classifier of `world` as an extractor of pictures (B, 3, H, W): 32 pixels a side for shapes, 8 for digits.
+
+    Raises:
+        ValueError: another world, or no classifier in `assets`.
+    """
+    judge, folder = _load_judge(world, assets, device)
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-2:] != (size, size):
+            raise ValueError(f"pictures of the {world} world have {size} pixels a side, got {tuple(images.shape[-2:])}")
+        return judge.features(images if world == "shapes" else images.mean(1, keepdim=True) * 2 - 1)
+
+    size = {"shapes": 32, "digits": 8}[world]
+    return Extractor(folder.name, features, device=device)
+
+
+def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[torch.nn.Module, Path]:
+    if world not in WORLDS:
+        raise ValueError(f"there is no world {world!r}; there are {' and '.join(WORLDS)}")
+    kind, name = {"shapes": (ShapesClassifier, "shapes-classifier"), "digits": (DigitsClassifier, "digits-judge")}[
+        world
+    ]
+    folder = Path(assets) / name
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
+    return kind.from_pretrained(folder).eval().to(device), folder

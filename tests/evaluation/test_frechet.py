@@ -9,6 +9,7 @@ import scipy.linalg
 import torch
 
 from guidance.evaluation import Moments, frechet_distance
+from guidance.evaluation.frechet import factor
 
 
 def pair(dim: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -140,5 +141,26 @@ def test_errors():
     broken = SimpleNamespace(mean=np.zeros(2), covariance=np.array([[1.0, np.nan], [np.nan, 1.0]]))
     with pytest.raises(ValueError, match="not finite"):
         frechet_distance(broken, broken)
-    with pytest.raises(ValueError, match="negative eigenvalue"):
-        frechet_distance(gaussian(np.array([1.0, -0.5])), gaussian(np.ones(2)))
+    # The last has a zero diagonal, where a Cholesky factorization ends at once.
+    for covariance in (np.diag([1.0, -0.5]), -np.eye(2), np.array([[0.0, 1.0], [1.0, 0.0]])):
+        broken = SimpleNamespace(mean=np.zeros(2), covariance=covariance)
+        with pytest.raises(ValueError, match="negative eigenvalue"):
+            frechet_distance(broken, gaussian(np.ones(2)))
+
+
+def test_the_factor_of_a_singular_covariance_has_its_rank():
+    for count, rank in ((30, 29), (200, 64)):
+        covariance = np.cov(np.random.default_rng(0).standard_normal((count, 64)), rowvar=False)
+        root = factor(covariance)
+        assert root.shape == (64, rank)
+        np.testing.assert_allclose(root @ root.T, covariance, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["well-conditioned", "few"])
+def test_statistics_stored_in_float32(kind):
+    """Their rounding leaves small negative eigenvalues where the covariance is singular."""
+    exact = [SimpleNamespace(mean=mean, covariance=covariance) for mean, covariance in map(statistics, pair(64, kind))]
+    rounded = [SimpleNamespace(mean=a.mean, covariance=a.covariance.astype(np.float32).astype(float)) for a in exact]
+    if kind == "few":
+        assert np.linalg.eigvalsh(rounded[0].covariance)[0] < -1e-9
+    assert frechet_distance(*rounded) == pytest.approx(frechet_distance(*exact), rel=1e-5)

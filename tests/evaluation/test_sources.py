@@ -70,14 +70,27 @@ def test_errors_say_what_was_found(tmp_path):
         read_statistics(tmp_path / "shapes.npz")
     with pytest.raises(ValueError, match="must be"):
         Pictures(tmp_path / "shapes.npz")
+    for name, sigma in (("nan", np.full((2, 2), np.nan)), ("skew", np.array([[1.0, 0.5], [0.0, 1.0]]))):
+        np.savez(tmp_path / f"{name}.npz", mu=np.zeros(2), sigma=sigma)
+        with pytest.raises(ValueError, match="must be finite, and sigma symmetric"):
+            read_statistics(tmp_path / f"{name}.npz")
+    (tmp_path / "empty.npz").touch()
+    with pytest.raises(ValueError, match="expected an npz file"):
+        Pictures(tmp_path / "empty.npz")
+    np.savez(tmp_path / "flipped.npz", mu=np.ones(50), sigma=np.eye(50))
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "flipped.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="cannot read statistics"):
+        read_statistics(tmp_path / "flipped.npz")
     with pytest.raises(ValueError, match="no pictures in"):
         Pictures(tmp_path)
     with pytest.raises(ValueError, match="there is no"):
         load_side(tmp_path / "absent", MEAN, tmp_path)
-    with pytest.raises(ValueError, match="an extractor is needed"):
-        load_side(tmp_path, None, tmp_path)
     for size in (4, 5):
         Image.new("RGB", (size, size)).save(tmp_path / f"{size}.png")
+    with pytest.raises(ValueError, match="an extractor is needed"):
+        load_side(tmp_path, None, tmp_path)
     with pytest.raises(ValueError, match="differ in size"):
         Pictures(tmp_path).read([0, 1])
     (tmp_path / "4.png").write_bytes(b"no picture")

@@ -57,6 +57,26 @@ def test_rows_that_differ_have_folders_that_differ():
     assert "/" not in row_name({"method": "a/b"})
 
 
+@pytest.mark.parametrize(
+    ("call", "factor", "dim", "measures", "message"),
+    [
+        ({"nonesuch": 1}, 1.0, 16, ["frechet"], "Painter takes no nonesuch"),
+        ({}, float("nan"), 16, ["frechet"], "feature vectors are not finite"),
+        ({}, 1.0, 5, ["frechet"], "of 16 dimensions cannot be compared with a reference of 5"),
+        ({}, 1.0, 16, ["inception_score"], "needs logits"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_stored(tmp_path, call, factor, dim, measures, message):
+    def measure(images, seeds):
+        return {"features": images.flatten(1) * factor}
+
+    asked = Subject(lambda seed: seed % 10, measure, Reference.of(torch.rand(9, dim)), {})
+    call = {"num_inference_steps": 3, **call}
+    with pytest.raises(ValueError, match=message):
+        study([{"x": 1}], lambda row: (Painter(1.0), [], call), tmp_path, asked, range(8), measures=measures)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_an_impossible_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one sample"):
         study([{"method": "x"}], lambda row: (Painter(1.0), [], {}), tmp_path, subject(), [], batch_size=3)

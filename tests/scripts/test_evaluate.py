@@ -4,9 +4,11 @@ import benchmark_evaluation
 import evaluate
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from guidance.evaluation import Moments, read_report
+from guidance.worlds.digits import load_digits
 
 from ..tiny import tiny_dit, tiny_sd3
 
@@ -105,6 +107,10 @@ def test_sweep_draws_curves(models, tmp_path, call):
         (["--seeds", "0-1", "--batch-size", "0"], "--batch-size must be at least 1"),
         (["--seeds", "0-1", "--reference", "/absent"], "there is no /absent"),
         (["--seeds", "0-1", "--call", "x"], "write NAME=VALUE"),
+        (["--seeds", "0-1", "--call", "nonesuch=1"], "takes no nonesuch"),
+        (["--seeds", "0-1", "--weight", "nan"], "must be a finite number"),
+        (["--seeds", "0-1", "--device", "nonesuch"], "--device nonesuch cannot be used here"),
+        (["--seeds", "0-1", "--extractor", "clip"], "--world brings its own extractor"),
     ],
 )
 def test_bad_arguments(models, tmp_path, call, capsys, arguments, message):
@@ -137,3 +143,21 @@ def test_the_digits_world(tmp_path, call):
     assert {"accuracy", "precision", "coverage"} <= set(row)
     with Image.open(tmp_path / "samples.png") as sheet:
         assert sheet.size == (8 * 10 + 2, 8 * 10 + 2)
+
+
+def test_a_worlds_classifier_measures_pictures_of_any_folder(tmp_path, call):
+    (tmp_path / "digits").mkdir()
+    images, _ = load_digits()
+    for i, image in enumerate(images[:40]):
+        pixels = (image[0] * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(tmp_path / "digits" / f"{i:02d}.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "noise.npz", arr_0=pixels)
+    for name in ("digits", "noise.npz"):
+        out = tmp_path / f"out-{name}"
+        call("score", tmp_path / name, tmp_path / "digits", "--extractor", "digits", "--out", out)
+    same, noise = (
+        read_report(tmp_path / f"out-{name}" / "report.json")[1][0]["frechet"] for name in ("digits", "noise.npz")
+    )
+    assert same == pytest.approx(0, abs=1e-6)
+    assert noise > 10
