@@ -5,16 +5,15 @@ replaced by one that rebuilds the two predictions, asks the callbacks, and calls
 pipeline's own combination is ignored unless a callback asks for it. Everything is undone on exit.
 """
 
-import inspect
+import functools
 from collections.abc import Callable
 
 import torch
 
 from .callback import as_list, chain
-from .combine import classifier_free_guidance
 from .families import Evaluation, Family, PostProcessing, find_family
 from .noise import Level, grid_index, level_at_index, level_at_timestep, network_input
-from .recorder import Recorder
+from .recorder import Recorder, argument_names, by_name
 from .replacement import Replacement
 from .step import Step
 from .trial import repeats
@@ -63,7 +62,7 @@ class Attachment:
                 "detach()) first, or pass all callbacks in one list"
             )
         self._proceed = chain(callbacks)
-        self._step_signature = inspect.signature(self.scheduler.step)
+        self._step_names = argument_names(self.scheduler.step)
         self._recorder = Recorder(pipe, self.family)
         self._reset()
         self._undo = [
@@ -146,8 +145,7 @@ class Attachment:
         return original(*args, **kwargs)
 
     def _step(self, original: Callable, *args, **kwargs):
-        bound = self._step_signature.bind(*args, **kwargs)
-        given = bound.arguments
+        given = by_name(self._step_names, args, kwargs)
         output, self._arguments = given["model_output"], given
         self._recorder.drop_answers()  # those of the step before that the pipeline did not ask for
         with self._recorder.pause():  # a callback may call the network
@@ -155,7 +153,7 @@ class Attachment:
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
         prediction = prediction.to(output.dtype)
         given["model_output"] = torch.cat([prediction, prediction]) if self._doubled else prediction
-        result = original(*bound.args, **bound.kwargs)
+        result = original(**given)
         self._index += 1
         self._sample = self._output = self._latest = None
         self._arguments = {}
@@ -184,14 +182,14 @@ class Attachment:
             prediction_type=self._prediction_type(),
             denoiser=self,
             predicted=(cond, uncond),
-            combined=classifier_free_guidance(cond, uncond, weight) if post_processing else output,
+            combined=None if post_processing else output,
             weight=weight,
             # Image-to-image pipelines run the end of the grid only.
             grid_index=grid_index(self.scheduler, timestep, default=steps - total + self._index),
             truncated=self._ever_guided and not self._guided,
         )
         prediction = self._proceed(step)
-        if post_processing and prediction is step.combined:
+        if post_processing and step.is_own(prediction):
             prediction = output
         elif post_processing and self.post_process:
             prediction = post_processing.apply(prediction, evaluation)
@@ -217,9 +215,11 @@ class Attachment:
         post_processing = self.family.post_processing
         return post_processing if post_processing and post_processing.active(evaluation) else None
 
-    def _weight(self, evaluation: Evaluation) -> float | torch.Tensor | None:
+    def _weight(self, evaluation: Evaluation) -> float | Callable[[], float | torch.Tensor] | None:
         weight = self.family.weight
-        return weight(evaluation) if callable(weight) else weight and getattr(self.pipe, weight, None)
+        if callable(weight):
+            return functools.partial(weight, evaluation)  # found only where a callback asks
+        return weight and getattr(self.pipe, weight, None)
 
     @property
     def _doubled(self) -> bool:

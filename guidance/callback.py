@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from diffusers import ConfigMixin
+from diffusers.guiders import BaseGuidance
 
 from .step import Step
 
@@ -99,12 +100,17 @@ def as_list(guidance) -> list:
     """`guidance` as a list of callbacks.
 
     Raises:
-        TypeError: something in it is not callable, or is a class where an instance is meant.
+        TypeError: something in it is not callable, is a class where an instance is meant, or a guider of diffusers.
     """
-    callbacks = [guidance] if callable(guidance) else list(guidance)
+    callbacks = list(guidance) if isinstance(guidance, Iterable) and not isinstance(guidance, str) else [guidance]
     for callback in callbacks:
         if inspect.isclass(callback):
             raise TypeError(f"{callback.__name__} is a class; pass an instance, {callback.__name__}()")
+        if isinstance(callback, BaseGuidance):  # callable, but with other arguments
+            raise TypeError(
+                f"{type(callback).__name__} is a guider for modular pipelines; elsewhere pass GuiderCallback(guider), "
+                "or the callbacks themselves"
+            )
         if not callable(callback):
             raise TypeError(f"a guidance callback is a function of (step, proceed), got {callback!r}")
     return callbacks

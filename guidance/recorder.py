@@ -25,12 +25,16 @@ class Recorder:
     def __init__(self, pipe, family: Family):
         self.pipe, self.family, self.scheduler = pipe, family, pipe.scheduler
         self._recording = True
-        self._signatures: dict[torch.nn.Module, inspect.Signature] = {}
+        self._names: dict[torch.nn.Module, tuple[str, ...]] = {}
         self._answers: list[tuple[Call, object]] = []
         self._undo_answers: list[Callable[[], None]] = []
         self.reset()
         names = (family.denoiser, family.second_denoiser)
         modules = [getattr(pipe, name, None) for name in names if name is not None]
+        if not any(isinstance(module, torch.nn.Module) for module in modules):
+            raise ValueError(
+                f"{type(pipe).__name__} has no network {family.denoiser!r}, which its family names as the denoiser"
+            )
         self._undo = [self._watch(module) for module in modules if module is not None]
 
     def detach(self) -> None:
@@ -62,9 +66,16 @@ class Recorder:
         """(cond, uncond) from the outputs of the calls of one evaluation: in the shape and dtype of `like`, (B, ...)
         as the scheduler's step gets it, and in its sign."""
         outputs = [self._plain(output, like) for output in outputs]
+        halves = outputs[0].chunk(2) if guided and self.family.calls == 1 else outputs
+        if any(half.shape != like.shape for half in halves):
+            raise RuntimeError(
+                f"{type(self.pipe).__name__} hands its scheduler a prediction of shape {tuple(like.shape)}, and the "
+                f"network's are {', '.join(str(tuple(half.shape)) for half in halves)}: this use of the pipeline is "
+                "not supported, or its family does not describe it (see guidance.Family: calls)"
+            )
         if not guided:
-            return outputs[0], None
-        first, second = outputs if self.family.calls == 2 else outputs[0].chunk(2)
+            return halves[0], None
+        first, second = halves
         return (first, second) if self.family.cond_first else (second, first)
 
     def conditioning(self, name: str, guided: bool) -> torch.Tensor:
@@ -109,7 +120,7 @@ class Recorder:
         return True
 
     def _forward(self, module: torch.nn.Module, original: Callable, *args, **kwargs):
-        arguments = self._bind(module, args, kwargs)
+        arguments = by_name(self._names[module], args, kwargs)
         if not self._recording or self._is_aside(arguments):
             return original(*args, **kwargs)
         call, output = self._answers.pop(0)
@@ -126,19 +137,16 @@ class Recorder:
         while self._undo_answers:
             self._undo_answers.pop()()
 
-    def _bind(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
-        arguments = self._signatures[module].bind(*args, **kwargs).arguments
-        return arguments | arguments.pop("kwargs", {})
-
     def _is_aside(self, arguments: dict) -> bool:
         return any(arguments.get(argument) is not None for argument in self.family.aside)
 
     def _watch(self, module: torch.nn.Module) -> Callable[[], None]:
-        self._signatures[module] = inspect.signature(getattr(module, "_orig_mod", module).forward)
+        self._names[module] = argument_names(getattr(module, "_orig_mod", module).forward)
 
         def record(module, args, kwargs, output):
             if self._recording:
-                self._record(Call(module, self._bind(module, args, kwargs), _first(output, module)))
+                arguments = by_name(self._names[module], args, kwargs)
+                self._record(Call(module, arguments, _first(output, module)))
 
         if getattr(module, "_compiled_call_impl", None) is None:
             return module.register_forward_hook(record, with_kwargs=True).remove
@@ -164,17 +172,18 @@ class Recorder:
                 "guidance is attached to. Either the pipeline makes a further pass, which its family must describe "
                 "(see guidance.Family: calls, aside), or it steps another scheduler, such as a copy of its own"
             )
+        for argument in (self.family.sample, self.family.timestep):
+            if argument not in call.arguments:
+                raise ValueError(
+                    f"{name} was called without {argument!r}, which its family names as an argument; it was called "
+                    f"with {', '.join(call.arguments)}"
+                )
         self.calls.append(call)
 
     def _plain(self, output: torch.Tensor | list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
         if self.family.listed:
             output = torch.stack(list(output)).squeeze(2)
         output = output[:, : like.shape[1]]  # a learned variance, or the tokens of a reference image, come after
-        if output.shape[1:] != like.shape[1:]:
-            raise RuntimeError(
-                f"{type(self.pipe).__name__} hands its scheduler a prediction of shape {tuple(like.shape)}, and the "
-                f"network returned {tuple(output.shape)}: this use of the pipeline is not supported"
-            )
         output = output.to(like.dtype)
         return -output if self.family.negated else output
 
@@ -192,6 +201,16 @@ class Recorder:
             sample = torch.where(given == _placed(current, given), sample, given)
         with _fresh_cache(call.module):
             return call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
+
+
+def argument_names(function: Callable) -> tuple[str, ...]:
+    """Names of the arguments of `function`, in order."""
+    return tuple(inspect.signature(function).parameters)
+
+
+def by_name(names: tuple[str, ...], args: tuple, kwargs: dict) -> dict:
+    """The arguments of a call by name: what `inspect.Signature.bind` does in many times the time."""
+    return dict(zip(names, args, strict=False)) | kwargs
 
 
 def _placed(sample: torch.Tensor, given: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:

@@ -66,9 +66,9 @@ class Step:
             (velocity eps - x0).
         denoiser: the network, to evaluate it elsewhere.
         predicted: (cond, uncond) or None to evaluate the network when first asked; uncond is None without that pass.
-        combined: the pipeline's own combination of the two, before its post-processing (see `PostProcessing`), or None
-            where it made none.
-        weight: of that combination, where the pipeline tells it; see `pipeline_weight`.
+        combined: the pipeline's own combination of the two, or None where it made none, or changed it afterwards (see
+            `PostProcessing`); see `pipeline_prediction`.
+        weight: of that combination where the pipeline tells it, or what finds it when asked; see `pipeline_weight`.
         grid_index: position on the sampler's grid, or None when off the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
         elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
@@ -86,7 +86,7 @@ class Step:
     denoiser: Denoiser
     predicted: tuple[torch.Tensor, torch.Tensor | None] | None = None
     combined: torch.Tensor | None = None
-    weight: float | torch.Tensor | None = None
+    weight: float | torch.Tensor | Callable[[], float | torch.Tensor] | None = None
     grid_index: int | None = None
     truncated: bool = False
     elsewhere: bool = False
@@ -142,16 +142,25 @@ class Step:
         `<combined - uncond, cond - uncond> / ||cond - uncond||^2` (1 where the two predictions are equal).
         """
         if self.weight is not None:
-            return self.weight
+            return self.weight() if callable(self.weight) else self.weight
         return projected_weight(self.combined, self.cond, self.uncond)
 
     def pipeline_prediction(self) -> torch.Tensor:
-        """What the pipeline itself would use here: its combination, or the same formula at another point."""
+        """What the pipeline itself would use here, before its post-processing: its combination, or the same formula
+        at another point. The same tensor each time."""
+        return self._own
+
+    @cached_property
+    def _own(self) -> torch.Tensor:
         if self.combined is not None:
             return self.combined
         if not self.has_unconditional:
             return self.cond
         return classifier_free_guidance(self.cond, self.uncond, self.pipeline_weight)
+
+    def is_own(self, prediction: torch.Tensor) -> bool:
+        """Whether `prediction` is the very tensor that `pipeline_prediction` gave."""
+        return prediction is self.__dict__.get("_own")  # not made anew for this question
 
     def conditioning(self, name: str) -> torch.Tensor:
         """(B, ...) what the network was given as argument `name` (`class_labels`, ...) for the conditional prediction.

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from diffusers.guiders import ClassifierFreeGuidance
 
-from guidance import CFG, RAAG, Callback, Trace, attach, chain
+from guidance import CFG, RAAG, Callback, CallbackGuider, Trace, attach, chain
 
 from .gaussian import GaussianPipeline
 
@@ -85,8 +86,15 @@ def test_a_callback_that_returns_no_prediction_is_named(pipe, wrong):
 def test_a_class_or_a_number_is_no_callback(pipe):
     with pytest.raises(TypeError, match=r"RAAG is a class; pass an instance, RAAG\(\)"):
         attach(pipe, RAAG)
-    with pytest.raises(TypeError, match="a function of"):
-        attach(pipe, [Trace(), 7])
+    for wrong in ([Trace(), 7], None, "raag"):
+        with pytest.raises(TypeError, match="a function of"):
+            attach(pipe, wrong)
+
+
+def test_a_guider_is_told_how_to_come_along(pipe):
+    for guider in (ClassifierFreeGuidance(), CallbackGuider(RAAG())):
+        with pytest.raises(TypeError, match=r"guider for modular pipelines; elsewhere pass GuiderCallback\(guider\)"):
+            attach(pipe, guider)
 
 
 def test_a_step_cannot_be_changed(pipe):

@@ -1,5 +1,6 @@
 """Every family, on a tiny pipeline of the real class."""
 
+import dataclasses
 import functools
 
 import diffusers
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from guidance import CFG, RAAG, Family, MissingUnconditionalError, attach, register_family
-from guidance.families import base, find_family
+from guidance.families import base, find_family, formulas
 from tests.nosync import NoSynchronisation
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
 
@@ -430,6 +431,42 @@ def test_a_family_is_registered_in_a_few_lines(made_up):
             made_up(halves=False)
         with pytest.raises(RuntimeError, match=r"called more than 1 time\(s\).*calls, aside"):
             made_up(passes=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"denoiser": "netwrok"}, "MadeUpPipeline has no network 'netwrok'"),
+        ({"sample": "sample"}, "called without 'sample'.* it was called with x, time, condition"),
+        ({"timestep": "t"}, "called without 't'"),
+        ({"calls": 2}, r"of shape \(2, 4\), and the network's are \(4, 4\).*see guidance.Family: calls"),
+    ],
+)
+def test_a_family_that_does_not_fit_is_told_what(made_up, wrong, message):
+    facts = {"denoiser": "network", "sample": "x", "timestep": "time", "enable": "halves=True"} | wrong
+    register_family(Family(pipelines=("MadeUpPipeline",), **facts))
+    with pytest.raises((ValueError, RuntimeError), match=message), attach(made_up, RAAG()):
+        made_up()
+
+
+def test_a_family_with_post_processing_tells_its_weight():
+    with pytest.raises(ValueError, match="needs weight"):
+        Family(pipelines=(), denoiser="", enable="", post_processing=formulas.TOKEN_NORM)
+
+
+def test_what_the_weight_costs_is_paid_where_it_is_asked_for(monkeypatch):
+    tiny, asked = BY_NAME["QwenImage"], []
+    family = find_family(pipe_of(tiny))
+
+    def weight(evaluation):
+        asked.append(evaluation)
+        return family.weight(evaluation)
+
+    monkeypatch.setattr(base, "_FAMILIES", [dataclasses.replace(family, weight=weight), *base._FAMILIES])
+    attached(tiny, RAAG())
+    assert not asked
+    assert torch.equal(attached(tiny, lambda step, proceed: proceed(step)), plain_draw(tiny))
+    assert len(asked) == 3
 
 
 def test_a_family_with_two_denoiser_calls_only():

@@ -319,6 +319,12 @@ def test_window_of_callback_guider(pipes):
     assert close(plain, tiny.draw(pipe, guided=False), 3e-6)
 
 
+def test_attaching_to_a_modular_pipeline_names_the_guider(pipes):
+    pipe = modular("StableDiffusion3", pipes["StableDiffusion3"], CallbackGuider(RAAG()))
+    with pytest.raises(ValueError, match=r"is a modular pipeline.*CallbackGuider\(callbacks\)"):
+        attach(pipe, RAAG())
+
+
 def test_modular_pipeline_keeps_callback_guider(pipes, tmp_path):
     tiny, pipe = TINY["StableDiffusion3"], pipes["StableDiffusion3"]
     before = modular("StableDiffusion3", pipe, CallbackGuider([RAAG(6.0, 3.0), CFG(rescale=0.1)], start=0.3))

@@ -113,6 +113,8 @@ class Family:
     def __post_init__(self):
         if self.calls not in (1, 2):
             raise ValueError(f"a family calls its denoiser once or twice a step, got calls={self.calls}")
+        if self.post_processing is not None and self.weight is None:
+            raise ValueError("a family with post_processing needs weight, since it cannot be recovered after that")
 
 
 _FAMILIES: list[Family] = []
@@ -132,9 +134,14 @@ def find_family(pipe) -> Family:
     """The family of `pipe`, by the names of its class and its base classes, the nearest first.
 
     Raises:
-        ValueError: none fits; the message lists the known ones and says how to register one.
+        ValueError: none fits; the message lists the known ones and says how to register one. A modular pipeline.
     """
     for cls in type(pipe).__mro__:
+        if cls.__name__ == "ModularPipeline":
+            raise ValueError(
+                f"{type(pipe).__name__} is a modular pipeline, which takes callbacks as its guider: "
+                "pipe.update_components(guider=guidance.CallbackGuider(callbacks))"
+            )
         for family in _FAMILIES:
             if cls.__name__ in family.pipelines:
                 return family
