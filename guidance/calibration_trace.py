@@ -59,6 +59,8 @@ class CalibrationTrace(Callback):
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
+        if step.elsewhere:  # a callback further out evaluates the network again
+            return prediction
         with torch.no_grad():
             parts = step.to_x0(prediction).split(self.chunk or len(prediction))
             logits = torch.cat([self.classifier(self._pictures(step, part)) for part in parts])

@@ -24,6 +24,7 @@ from .classifier_schedules import (
 )
 from .classifiers import load_classifier
 from .decoding import latent_decoder
+from .image_classifier import ImageClassifier
 from .smooth import guiding
 from .step import Step
 
@@ -43,9 +44,9 @@ class ClassifierGuidance(Callback):
     unconditional pass.
 
     Args:
-        classifier: from pictures (B, C, H, W) float32 in about [-1, 1] to logits (B, K): any torch module in eval mode
-            (used through a copy that shares its weights), or a function; or what `load_classifier` takes, which is
-            the form that can be saved.
+        classifier: from pictures (B, C, H, W) float32 in about [-1, 1] to logits (B, K): any torch module in eval mode,
+            used through a copy that shares its weights, in its own dtype, as `ImageClassifier` does ("authors"); or a
+            function; or what `load_classifier` takes, which is the form that can be saved.
         schedule: "x0" for any sampler, flow models too: the estimate moves by its variance given the sample
             (`denoised_variance`). "ddpm", the authors' shift of the mean of ancestral steps, in units of x0. "edm", the
             authors' shift of the sample, for deterministic samplers; theirs before network call i + 1 is made by step i
@@ -56,7 +57,7 @@ class ClassifierGuidance(Callback):
         look_at: "estimate", the denoised one, or "sample", the noisy one.
             Each of these six is the schedule's own in `PRESETS` where it is None.
         labels: class ids of the classifier: a number, or one for each picture. None takes the `class_labels` of the
-            pipeline's own call.
+            pipeline's own call, which the classifier must number alike.
         decoder: for latent models: an autoencoder (`AutoencoderTiny` is cheap), the folder or name of an
             `AutoencoderTiny`, or a function from the model's latents to pictures. None takes the pipeline's `vae`; a
             pipeline without one works in pixels, and the classifier sees its estimate clipped to [-1, 1].
@@ -68,8 +69,9 @@ class ClassifierGuidance(Callback):
         replaced: names of the activations that were smoothed.
 
     Raises:
-        ValueError: an unknown schedule or `look_at`, a number out of range, a classifier in training mode, `softplus`
-            above 0 where nothing can be replaced; when called, no labels, or labels or a decoder that do not fit.
+        ValueError: an unknown schedule or `look_at`, a number out of range, a classifier with a part in training mode,
+            `softplus` above 0 where nothing can be replaced; when called, no labels, labels or a decoder that do not
+            fit, or a module that returns no logits (B, K).
 
     A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too, so what would
     leave its range is lost, unlike in the authors' code, which shifts after clipping. DDIM's estimate is left alone
@@ -113,6 +115,10 @@ class ClassifierGuidance(Callback):
             raise ValueError(f"{', '.join(bad)}: finite numbers, at least 0, are wanted")
         if (data_std is not None and not data_std > 0) or (chunk is not None and chunk < 1):
             raise ValueError(f"data_std and chunk must be above 0, got {data_std} and {chunk}")
+        ids = [] if labels is None else [labels] if isinstance(labels, int) else list(labels)
+        if any(each < 0 for each in ids):
+            raise ValueError(f"labels are class ids from 0, got {labels}")
+        self._highest = max(ids, default=0)
         self.scale, self.gamma = constants["scale"], constants["gamma"]
         self.tau_joint, self.tau_marginal = constants["tau_joint"], constants["tau_marginal"]
         self.schedule, self.labels, self.data_std, self.chunk = schedule, labels, data_std, chunk
@@ -121,6 +127,8 @@ class ClassifierGuidance(Callback):
         elif isinstance(classifier, Mapping):
             classifier = load_classifier(**classifier)
         self.classifier, self.replaced = guiding(classifier, constants["softplus"], strict=softplus is not None)
+        if isinstance(classifier, torch.nn.Module) and not isinstance(classifier, ImageClassifier):
+            self.classifier = ImageClassifier(self.classifier, name=type(classifier).__name__)
         self._decoder = _tiny(decoder) if isinstance(decoder, str) else decoder
         self._decode: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._decodes: object = None  # what `_decode` was made of
@@ -171,7 +179,13 @@ class ClassifierGuidance(Callback):
             x = edm_input(step.sample.float(), step.alpha) if self.schedule == "edm" else step.sample.float()
         if isinstance(self.classifier, torch.nn.Module):
             _place(self.classifier, x.device)
-        logits = (lambda part: self.classifier(decode(part))) if decode else self.classifier
+
+        def logits(part: torch.Tensor) -> torch.Tensor:
+            found = self.classifier(decode(part) if decode else part)
+            if self._highest >= found.shape[-1]:  # on a GPU the index would end the process's use of it
+                raise ValueError(f"label {self._highest}, but the classifier has {found.shape[-1]} classes, from 0")
+            return found
+
         chunk = self.chunk or (1 if decode else None)
         return class_gradient(logits, x, self._labels(step, x), self.tau_joint, self.tau_marginal, chunk)
 

@@ -43,9 +43,9 @@ def class_log_prob_gradient(
     Returns:
         (B, K) in float32 (float64 for float64).
     """
-    scaled = tau_marginal * (widened(logits) - logits.detach().amax(1, keepdim=True))
-    softmax = (scaled - torch.logsumexp(scaled, 1, keepdim=True)).exp()
-    return (-tau_marginal * softmax).scatter_add(1, labels, torch.full_like(softmax[:, :1], tau_joint))
+    # Without the largest one first, the product would round large logits.
+    softmax = torch.softmax(tau_marginal * (widened(logits) - logits.amax(1, keepdim=True)), 1)
+    return (-tau_marginal * softmax).scatter(1, labels, tau_joint, reduce="add")
 
 
 def class_gradient(
@@ -69,11 +69,12 @@ def class_gradient(
     Returns:
         (B, ...) in the dtype of x.
     """
-    size = chunk or len(x)
+    labels = labels.reshape(-1, 1)
     with torch.inference_mode(False):
-        parts = zip(x.split(size), labels.reshape(-1, 1).split(size), strict=True)
-        gradients = [_gradient(classifier, *part, tau_joint, tau_marginal) for part in parts]
-    return gradients[0] if len(gradients) == 1 else torch.cat(gradients)
+        if chunk is None or chunk >= len(x):
+            return _gradient(classifier, x, labels, tau_joint, tau_marginal)
+        parts = zip(x.split(chunk), labels.split(chunk), strict=True)
+        return torch.cat([_gradient(classifier, *part, tau_joint, tau_marginal) for part in parts])
 
 
 def _gradient(classifier, x: torch.Tensor, labels: torch.Tensor, tau_joint: float, tau_marginal: float) -> torch.Tensor:

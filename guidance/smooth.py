@@ -72,10 +72,11 @@ def smoothed(module: nn.Module, beta: float) -> tuple[nn.Module, tuple[str, ...]
     replaced = []
     for name, part in list(result.named_modules(remove_duplicate=False)):
         if (smooth := _SMOOTH.get(type(part))) is not None:
+            new = smooth(part, beta).train(part.training)
             if not name:
-                return smooth(part, beta), ("",)
+                return new, ("",)
             parent, _, child = name.rpartition(".")
-            setattr(result.get_submodule(parent), child, smooth(part, beta))
+            setattr(result.get_submodule(parent), child, new)
             replaced.append(name)
     if not replaced:
         raise ValueError(

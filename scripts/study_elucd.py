@@ -2,8 +2,8 @@
 
 Three phases, each kept in --work, so that a killed one goes on where it stopped:
 
-    tune     every method at several scales or weights, on seeds of its own; the smallest Frechet distance wins
-             (DDPM with 250 steps takes what was best with 50)
+    tune     every method at several scales or weights, and EluCD's window of steps among a few, on seeds of its own;
+             the smallest Frechet distance wins (DDPM with 250 steps takes what was best with 50)
     measure  every method at its best scale, all from the same seeds
     time     every method against the unguided pipeline, interleaved; on a quiet machine
 
@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from diffusers import DDIMScheduler
@@ -41,19 +42,22 @@ SAMPLERS = {"ddpm-50": ("ddpm", 50), "ddpm-250": ("ddpm", 250), "ddim-25": ("ddi
 TUNED_AS = {"ddpm-250": "ddpm-50"}
 #: The published schedule for the sampler that it was made for; ours in x0 for the other.
 SCHEDULE = {"ddpm": "ddpm", "ddim": "x0"}
-WINDOW = {"start": 0.72, "stop": 0.84}
+#: Of one length, so that they cost the same; each sampler has its own best.
+WINDOWS = tuple(
+    {"start": start, "stop": stop} for start, stop in ((0.48, 0.6), (0.6, 0.72), (0.72, 0.84), (0.84, 0.96))
+)
 _NAIVE = {"softplus": 0.0, "gamma": 0.0, "tau_joint": 1.0, "tau_marginal": 1.0, "look_at": "sample"}
-#: Each adds one ingredient to the one before; the last guides in a window of steps only, which is what makes it cheap.
+#: Each adds one ingredient to the one before. `elucd` is all of them in a window of steps only, which makes it cheap.
 INGREDIENTS = {
     "naive": _NAIVE,
     "+ x0 estimate": _NAIVE | {"look_at": "estimate"},
     "+ softplus": _NAIVE | {"look_at": "estimate", "softplus": 3.0},
     "+ temperatures": _NAIVE | {"look_at": "estimate", "softplus": 3.0, "tau_marginal": 0.5},
     "+ schedule": {},
-    "elucd": WINDOW,
 }
-METHODS = ("unguided", *INGREDIENTS, "elucd (x0)", "cfg", "cfg+elucd")
-SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+METHODS = ("unguided", *INGREDIENTS, "elucd", "elucd (x0)", "cfg", "cfg+elucd")
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # to begin with, see `Study.search`
+LARGEST = 2.0**20
 WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 TUNING_SEED = 1_000_000  # the first of the seeds that tune
 BATCH, CHUNK = 125, 250  # pictures at once (a CPU's caches hold that many), and in one file
@@ -70,30 +74,35 @@ COLUMNS = {
 }
 
 
-def settings_of(method: str, sampler: str, best: Callable[[str], dict] | None = None) -> list[dict]:
-    """The rows of a method, without the sampler: all candidates, or the best one where `best(method)` tells it.
+def candidates(method: str, sampler: str, best: Callable[[str], dict]) -> list[list[dict]]:
+    """The rows to choose from for a method, without the sampler: lists, each of one kind at all scales or weights.
 
-    The best weight of CFG is needed for the candidates of CFG and EluCD together.
+    The best weight of CFG, and the best window of EluCD, are needed for those of both together; `best(method)` is the
+    row that was chosen.
     """
     schedule = "x0" if method == "elucd (x0)" else SCHEDULE[sampler]
     scaled = [{"method": method, "schedule": schedule, "scale": scale} for scale in SCALES]
     if method == "unguided":
-        return [{"method": method}]
+        return [[{"method": method}]]
     if method == "elucd (x0)" and SCHEDULE[sampler] == "x0":
         return []  # it is the same
     if method == "cfg":
-        return [{"method": method, "weight": weight} for weight in WEIGHTS]
-    if method == "cfg+elucd":
-        return [row | {"weight": best("cfg")["weight"]} for row in scaled]
-    return scaled
+        return [[{"method": method, "weight": weight} for weight in WEIGHTS]]
+    if method == "elucd":
+        return [[row | window for row in scaled] for window in WINDOWS]
+    if method in INGREDIENTS:
+        return [scaled]
+    also = {name: best("elucd")[name] for name in ("start", "stop")}
+    also |= {"weight": best("cfg")["weight"]} if method == "cfg+elucd" else {}
+    return [[row | also for row in scaled]]
 
 
 def guidance(row: dict, classifier: DigitsClassifier) -> list:
     """The callbacks of a row; CFG is the pipeline's own."""
     if "scale" not in row:
         return []
-    constants = INGREDIENTS.get(row["method"], WINDOW)
-    return [ClassifierGuidance(classifier, schedule=row["schedule"], scale=row["scale"], **constants)]
+    constants = {name: row[name] for name in ("schedule", "scale", "start", "stop") if name in row}
+    return [ClassifierGuidance(classifier, **constants, **INGREDIENTS.get(row["method"], {}))]
 
 
 class Study:
@@ -117,23 +126,38 @@ class Study:
         folder = self.work / f"{phase}-{len(seeds)}"
         return study(rows, self.setting, folder, self.subject, seeds, measures=measures, batch_size=BATCH, chunk=CHUNK)
 
+    def search(self, rows: list[dict], samples: int) -> list[dict]:
+        """`rows`, and further ones by factors of two while the best scale is the smallest or the largest, measured."""
+        seeds = range(TUNING_SEED, TUNING_SEED + samples)
+        found = self.run(rows, seeds, "tune", ("frechet",))
+        while "scale" in rows[0]:
+            place = found.index(min(found, key=itemgetter("frechet")))
+            scale = found[place]["scale"]
+            if 0 < place < len(found) - 1 or not 1 / LARGEST < scale < LARGEST:
+                break
+            new = self.run([rows[0] | {"scale": scale * 2 if place else scale / 2}], seeds, "tune", ("frechet",))
+            found = found + new if place else new + found
+        return found
+
     def tune(self, sampler: str, samples: int) -> tuple[list[dict], dict[str, dict]]:
         """(all candidates with what was found, the best of each method) for one of `SAMPLERS`."""
         if sampler in TUNED_AS:
-            tried, best = self.tune(TUNED_AS[sampler], samples)
+            _, best = self.tune(TUNED_AS[sampler], samples)
             return [], {method: row | {"steps": SAMPLERS[sampler][1]} for method, row in best.items()}
         name, steps = SAMPLERS[sampler]
         tried, best = [], {}
         for method in METHODS:
-            rows = [row | {"sampler": name, "steps": steps} for row in settings_of(method, name, best.__getitem__)]
-            if not rows:
-                continue
-            if len(rows) > 1:
-                seeds = range(TUNING_SEED, TUNING_SEED + samples)
-                found = self.run(rows, seeds, "tune", ("frechet",))
+            kinds = [
+                [row | {"sampler": name, "steps": steps} for row in rows]
+                for rows in candidates(method, name, best.__getitem__)
+            ]
+            if method == "unguided":
+                best[method] = kinds[0][0]
+            elif kinds:
+                found = [row for rows in kinds for row in self.search(rows, samples)]
+                chosen = min(found, key=itemgetter("frechet"))
+                best[method] = {key: chosen[key] for key in kinds[0][0]}
                 tried += found
-                place = min(range(len(rows)), key=lambda i, found=found: found[i]["frechet"])
-            best[method] = rows[place if len(rows) > 1 else 0]
         return tried, best
 
     def time(self, row: dict, pictures: int, pairs: int) -> dict:
@@ -149,7 +173,7 @@ class Study:
 
             plain = {"sampler": row["sampler"], "steps": row["steps"]}
             ways = {"unguided": partial(draw, plain), "guided": partial(draw, row)}
-            times = interleaved(ways, max(2, min(pairs, 50 * pairs // row["steps"])))  # long calls need fewer pairs
+            times = interleaved(ways, pairs)
             write_json(path, ratio("time_ratio", times["guided"], times["unguided"]) | medians(times))
         found = json.loads(path.read_text(encoding="utf-8"))
         return {name: found[name] for name in ("time_ratio", "time_ratio_quartiles")}
@@ -210,10 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--leave-out", nargs="+", default=[], metavar="SAMPLER:METHOD", help="rows that are not measured, to save time"
     )
-    parser.add_argument("--pictures", type=int, default=200, help="pictures of a timed call (default 200)")
-    parser.add_argument(
-        "--pairs", type=int, default=5, help="interleaved pairs of timed calls (default 5), fewer beyond 50 steps"
-    )
+    parser.add_argument("--pictures", type=int, default=32, help="pictures of a timed call (default 32)")
+    parser.add_argument("--pairs", type=int, default=9, help="interleaved pairs of timed calls (default 9)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/elucd.json"))
     parser.add_argument("--work", type=Path, default=Path("out/study-elucd"), help="finished rows")
     args = parser.parse_args(arguments)
@@ -234,7 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tuning = describe_run(samples=args.tune_samples, seeds=f"{TUNING_SEED}-{TUNING_SEED + args.tune_samples - 1}")
     print(write_report(args.out.with_name(f"{args.out.stem}-tuning.json"), tuning, tried))
     if rows:
-        meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", window=WINDOW, timed=args.pictures)
+        meta = describe_run(
+            samples=args.samples, seeds=f"0-{args.samples - 1}", pictures=args.pictures, pairs=args.pairs
+        )
         write_report(args.out, meta, rows)
         print(plot(args.out.with_suffix(".png"), rows))
         print(args.out, summary_table(rows), sep="\n\n")

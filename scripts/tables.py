@@ -30,6 +30,12 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
     ("docs/raag.md", "raag", "raag", study_raag.every_row),
     ("README.md", "elucd", "elucd", lambda meta, rows: study_elucd.headline(rows)),
     ("docs/elucd.md", "elucd", "elucd", lambda meta, rows: study_elucd.summary_table(rows)),
+    (
+        "docs/elucd.md",
+        "benchmark",
+        "benchmark_classifier",
+        benchmark("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio"),
+    ),
     ("docs/calibration.md", "calibration", "calibration", calibrate.document),
     ("README.md", "diffier", "diffier", lambda meta, rows: study_diffier.headline(rows)),
     ("docs/diffier.md", "diffier summary", "diffier", lambda meta, rows: study_diffier.summary_table(rows)),

@@ -65,6 +65,20 @@ def test_it_changes_nothing_and_waits_for_nothing(pipe, classifier):
     assert waiting == [0, 1, 2, 3]
 
 
+def test_evaluations_that_a_callback_further_out_asks_for_are_not_recorded(pipe, classifier):
+    trace, alone = CalibrationTrace(classifier), CalibrationTrace(classifier)
+
+    def curious(step, proceed):
+        proceed(step.at(step.sample + 1, timestep=step.timestep))
+        return proceed(step)
+
+    for guidance in ([alone], [trace, curious]):
+        with attach(pipe, guidance):
+            draw(pipe, [3, 1])
+    assert trace.collected()[1].tolist() == [3, 1]
+    torch.testing.assert_close(trace.collected()[0], alone.collected()[0])
+
+
 def test_it_sees_what_stands_before_it(pipe, classifier):
     before, after = CalibrationTrace(classifier), CalibrationTrace(classifier)
     with attach(pipe, [CFG(1.0), before, lambda step, proceed: -proceed(step), after]):

@@ -1,5 +1,6 @@
 import json
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -333,7 +334,7 @@ def test_presets_hold_the_published_constants_and_each_can_be_changed():
     ddpm, edm = (ClassifierGuidance(classifier(), schedule) for schedule in ("ddpm", "edm"))
     assert (ddpm.scale, ddpm.gamma, ddpm.tau_joint, ddpm.tau_marginal, ddpm.look_at) == (1, 0.3, 1, 0.5, "estimate")
     assert (edm.scale, edm.gamma, edm.tau_joint, edm.tau_marginal, edm.look_at) == (0.004, 0.3, 1, 0, "sample")
-    assert (ddpm.classifier[1].beta, edm.classifier[1].beta) == (3, 5)
+    assert (ddpm.classifier.module[1].beta, edm.classifier.module[1].beta) == (3, 5)
     changed = ClassifierGuidance(classifier(), "ddpm", softplus=0, look_at="sample", tau_marginal=1.0)
     assert changed.replaced == () and (changed.look_at, changed.tau_marginal, changed.gamma) == ("sample", 1, 0.3)
 
@@ -359,7 +360,10 @@ def test_a_classifier_by_specification_is_saved_with_its_temperatures(tmp_path):
         ({"tau_joint": float("nan")}, "tau_joint: finite numbers"),
         ({"chunk": 0}, "above 0"),
         ({"data_std": 0.0}, "above 0"),
+        ({"labels": -1}, "class ids from 0, got -1"),
+        ({"labels": [3, -2]}, "class ids from 0"),
         ({"classifier": classifier().train()}, r"call eval\(\) first"),
+        ({"classifier": nn.Sequential(classifier().train()).eval().append(nn.Dropout())}, r"training mode \(1\)"),
         ({"classifier": lambda x: x, "softplus": 3.0}, "plain function; pass softplus=0"),
         ({"classifier": nn.Flatten().eval(), "softplus": 3.0}, "needs no smoothing"),
     ],
@@ -372,6 +376,36 @@ def test_bad_settings_are_refused(arguments, message):
 def test_labels_of_another_number_are_refused():
     with pytest.raises(ValueError, match="3 class ids for 2 pictures"):
         draw(digits(), ClassifierGuidance(classifier(), labels=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("labels", [10, [3, 12]])
+def test_a_class_that_the_classifier_has_not_is_refused(labels):
+    with pytest.raises(ValueError, match="the classifier has 10 classes"):
+        draw(digits(), ClassifierGuidance(classifier(), labels=labels), steps=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_module_is_used_in_its_own_dtype_whatever_it_wraps_its_logits_in(dtype):
+    class Wrapped(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, x):
+            assert x.dtype == dtype and not torch.is_autocast_enabled("cpu")
+            return SimpleNamespace(logits=self.module(x))
+
+    guide = ClassifierGuidance(Wrapped(classifier().to(dtype)).eval(), softplus=0)
+    pipe, expected = digits(), ClassifierGuidance(classifier(), softplus=0)
+    with torch.autocast("cpu", torch.bfloat16):  # the network's; the classifier keeps its own
+        found, expected = draw(pipe, guide, steps=2), draw(pipe, expected, steps=2)
+    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.02)
+
+
+def test_a_module_without_logits_is_named():
+    model = nn.Sequential(classifier(), nn.Unflatten(1, (2, 5))).eval()
+    with pytest.raises(ValueError, match=r"Sequential returned \(2, 2, 5\) for 2 pictures"):
+        draw(digits(), ClassifierGuidance(model), steps=1)
 
 
 def test_composes_with_plain_guidance_like_a_change_of_the_estimate():

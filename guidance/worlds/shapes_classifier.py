@@ -5,6 +5,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from .convolutions import convolutions
 from .shapes import BACKGROUNDS, COLOURS, SHAPES, parse_captions
 
 
@@ -18,17 +19,7 @@ class ShapesClassifier(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, width: int = 64):
         super().__init__()
-
-        def stage(inside: int, outside: int, stride: int) -> list[nn.Module]:
-            return [nn.Conv2d(inside, outside, 3, stride, 1), nn.GroupNorm(8, outside), nn.ReLU()]
-
-        self.body = nn.Sequential(
-            *stage(3, width // 2, 1),
-            *stage(width // 2, width, 2),
-            *stage(width, width, 1),
-            *stage(width, width, 2),
-            *stage(width, width, 1),
-        )
+        self.body = convolutions(3, (width // 2, 1), (width, 2), (width, 1), (width, 2), (width, 1))
         self.quadrant = nn.Linear(width, 2 + len(SHAPES) + len(COLOURS))
         self.background = nn.Linear(width, len(BACKGROUNDS))
 
