@@ -26,7 +26,7 @@ from guidance.worlds import DigitsClassifier
 from guidance.worlds.subjects import WORLDS, load_subject
 
 
-WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+WEIGHTS = {"digits": (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), "shapes": (1.5, 2.0, 3.0, 4.0, 6.0)}
 BUDGET = {"digits": 20, "shapes": 10}  # network evaluations; the steps of what looks once a step
 BATCH = 125
 ALPHA = 2.0  # of RAAG, fitted to these models (see docs/raag.md)
@@ -80,7 +80,7 @@ def table(world: str, assets: Path) -> list[dict]:
     return [
         {"method": method, "weight": weight, "steps": steps_of(method, world)}
         for method in methods(world, assets)
-        for weight in WEIGHTS
+        for weight in WEIGHTS[world]
     ]
 
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_small_study_of_every_method(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study_peers, "WEIGHTS", (3.0,))
+    monkeypatch.setattr(study_peers, "WEIGHTS", {"digits": (3.0,), "shapes": (3.0,)})
     monkeypatch.setattr(study_peers, "BUDGET", {"digits": 10, "shapes": 2})
     out = tmp_path / "peers.json"
     command = ["--samples", "3", "--assets", str(ROOT / "assets"), "--out", str(out), "--work", str(tmp_path / "work")]
