@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     world, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        PatchEncoder(width=8).save_pretrained(world / "encoder")
+        PatchEncoder(filters=8).save_pretrained(world / "encoder")
     (world / "real").mkdir()
     for index in range(80):
         Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(world / "real" / f"{index:02}.png")
