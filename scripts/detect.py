@@ -7,10 +7,10 @@
     python scripts/detect.py score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv
 
 Without --calibration there are scores and no verdicts; a lower score means generated. Without --out the rows are
-printed as CSV. A killed run goes on when the same command is given again, and ends with the same bytes. Folders are
-searched with all that lies below, whatever the files are called; names that begin with a dot are left out. Files that
-cannot be read get a row with the reason. No network? Give weights: --encoder timm:NAME:FILE.safetensors. See
-docs/detect.md.
+printed as CSV. A killed run goes on when the same command is given again, and ends with the same bytes; files that were
+changed since, in size or time, are scored again. Folders are searched with all that lies below, whatever the files are
+called; names that begin with a dot are left out. Files that cannot be read get a row with the reason. No network? Give
+weights: --encoder timm:NAME:FILE.safetensors. See docs/detect.md.
 
 Exit codes: 0 all files were scored; 3 some were not (with --skip-errors this is 0 too); 2 bad arguments.
 """
@@ -20,6 +20,7 @@ import json
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -156,15 +157,26 @@ def make_detector(args: argparse.Namespace, calibration: Calibration | None) -> 
 def run(args: argparse.Namespace, detector: Detector) -> Tally:
     """Score what is not in `args.table` yet; without one, print. The tally is of all rows, old and new."""
     tally = Tally()
-    batches = batched(list_files(args.paths, args.own), args.batch_size)
+
+    def listed() -> Iterator[list[str]]:
+        return batched(list_files(args.paths, args.own), args.batch_size)
+
+    def scored(batches: Iterable[Sequence[str]]) -> Iterator[list[dict]]:
+        return score_files(detector, batches, args.workers, args.max_pixels)
+
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged files; what matters is in their rows
     if args.table is None:
+        batches = listed()
         sys.stdout.buffer.write(encode_rows([], ".csv", header=True))
     else:
         results = ResultFile(args.table, settings(args, detector))
-        batches = results.resume(batches, tally.add)
-    with warnings.catch_warnings(), tqdm(total=args.files, initial=tally.counts.total(), unit="file") as progress:
-        warnings.filterwarnings("ignore", module="PIL")  # of damaged files; what matters is in their rows
-        for rows in score_files(detector, batches, args.workers, args.max_pixels):
+        if changed := results.changed(listed()):
+            print(f"{len(changed)} batches have files that were changed; scoring them again", file=sys.stderr)
+            again = (batch for position, batch in enumerate(listed()) if position in changed)
+            results.replace(changed, scored(again), args.batch_size)
+        batches = results.resume(listed(), tally.add)
+    with tqdm(total=args.files, initial=tally.counts.total(), unit="file") as progress:
+        for rows in scored(batches):
             if args.table is None:
                 sys.stdout.buffer.write(encode_rows(rows, ".csv"))
                 sys.stdout.buffer.flush()

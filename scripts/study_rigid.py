@@ -1,10 +1,10 @@
 """RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
 
-Real pictures against generated ones, through the encoder of scripts/train_encoder.py and through a random vision
-transformer as the floor; and as controls real against real and generated against generated. Both sides go through the
-same re-encoding or corruption. Each world's noise level and method are chosen on pictures of the validation split, and
-the paper's own settings stand beside them. Pictures and scores are kept in --work, so a killed study goes on where it
-stopped. About ten minutes on one core:
+Real pictures against generated ones, through the encoder of scripts/train_encoder.py, through the same one with random
+filters, and through a random vision transformer; and as controls real against real and generated against generated.
+Both sides go through the same re-encoding or corruption. Each world's noise level and method are chosen on pictures of
+the validation split, and the paper's own settings stand beside them. Pictures and scores are kept in --work, so a
+killed study goes on where it stopped. About ten minutes on one core:
 
     python scripts/study_rigid.py
     python scripts/study_rigid.py --samples 24 --out out/quick.json     # a quick look
@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from tqdm import tqdm
+from train_encoder import Learning, learn
 
 from guidance.detection import Encoder, load_encoder, random_encoder
 from guidance.detection.robustness import CORRUPTIONS, auroc, corrupt, detection_figures, encoded
@@ -134,8 +135,12 @@ def pairs(sets: Sets) -> list[tuple[str, str, bool, torch.Tensor, torch.Tensor]]
 
 
 def encoders(assets: Path) -> dict[str, Encoder]:
-    floor = random_encoder("vit_tiny_patch16_224", seed=0, size=32, depth=2, patch_size=8)
-    return {"trained": load_encoder(f"local:{assets / 'patch-encoder'}"), "random": floor}
+    untrained = learn(load_patches("train")[0], Learning(rounds=0))
+    return {
+        "trained": load_encoder(f"local:{assets / 'patch-encoder'}"),
+        "untrained": Encoder("random filters", untrained, untrained.transform()),
+        "random": random_encoder("vit_tiny_patch16_224", seed=0, size=32, depth=2, patch_size=8),
+    }
 
 
 def scores(detector: Detector, world: str, split: str, corruption: str, args: argparse.Namespace) -> Sets:
@@ -154,12 +159,16 @@ def choose(encoder: Encoder, world: str, args: argparse.Namespace) -> tuple[Dete
     detectors = [Detector(encoder, noise, DRAWS, method) for noise, method in itertools.product(NOISES, METHODS)]
     tried = []
     for detector in tqdm(detectors, desc=f"{encoder.name}: {world}", unit="setting"):
-        found = scores(detector, world, "validation", "none", args)
-        values = {name: auroc(found["real"].numpy(), found[name].numpy()) for name in found if name != "real"}
-        mean = sum(values.values()) / len(values)
-        tried.append({"noise": detector.noise, "method": detector.method, "auroc": mean, "pairs": values})
+        found = mean_auroc(scores(detector, world, "validation", "none", args))
+        tried.append({"noise": detector.noise, "method": detector.method, **found})
     best = max(range(len(tried)), key=lambda position: tried[position]["auroc"])
     return detectors[best], tried
+
+
+def mean_auroc(found: Sets) -> dict:
+    """`pairs`, the AUROC of each generated set's scores against those of "real"; and their mean, `auroc`."""
+    values = {name: auroc(found["real"].numpy(), found[name].numpy()) for name in sorted(found) if name != "real"}
+    return {"auroc": sum(values.values()) / len(values), "pairs": values}
 
 
 def table(encoder: str, setting: str, detector: Detector, world: str, args: argparse.Namespace) -> list[dict]:

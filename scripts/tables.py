@@ -8,6 +8,7 @@ import study_diffier
 import study_elucd
 import study_raag
 import study_rigid
+import tune_encoder
 
 from guidance.evaluation.report import markdown_table, read_report, replace_table
 
@@ -42,6 +43,7 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
     ("docs/diffier.md", "diffier steps", "diffier", lambda meta, rows: study_diffier.steps_table(rows)),
     ("docs/diffier.md", "diffier settings", "diffier", lambda meta, rows: study_diffier.varied_table(rows)),
     ("docs/rigid.md", "rigid", "rigid", lambda meta, rows: study_rigid.markdown(rows)),
+    ("docs/rigid.md", "tuning", "rigid-tuning", lambda meta, rows: tune_encoder.document(rows)),
     ("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
     (
         "docs/families.md",

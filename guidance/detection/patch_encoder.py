@@ -4,6 +4,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
+from torch.nn.functional import relu
 
 from ..evaluation.extractors import Transform
 
@@ -12,53 +13,36 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class PatchEncoder(ModelMixin, ConfigMixin):
-    """A residual network without batch statistics: pictures (B, 3, size, size) to features (B, 4 * width).
+    """A sparse code of grey pictures: (B, 3, size, size) to features (B, 2 * filters * places).
 
-    As usual with SimCLR (arXiv 2002.05709) the last layer serves the training alone, and the features are those before
-    it; less their mean over the training's pictures, without which all cosines are near one.
+    One layer, after Coates and Ng (Learning Feature Representations with K-means, 2012): filters at every second place,
+    whose responses count from a threshold on, positive and negative ones apart. Where real pictures have edges few
+    filters answer, and strongly, so a little noise changes little; without edges, or without fine detail, the noise
+    decides which of them answer. Colour is left out: some photographs have none, and there its noise would be all.
+    Less their mean over the training's pictures, since otherwise all cosines are near one.
 
     Args:
-        width: channels of the first stage; there are three, and each halves the picture and doubles them.
-        projection: length of the vectors that are compared in training.
-        size: pixels a side that it was trained on.
+        filters: how many.
+        patch: pixels a side of a filter.
+        size: pixels a side that pictures are resized to.
     """
 
     @register_to_config
-    def __init__(self, width: int = 32, projection: int = 128, size: int = 32):
+    def __init__(self, filters: int = 128, patch: int = 4, size: int = 32):
         super().__init__()
-        wide = 4 * width
-        self.body = nn.Sequential(
-            nn.Conv2d(3, width, 4, 2, 1),
-            _Block(width),
-            nn.Conv2d(width, 2 * width, 2, 2),
-            _Block(2 * width),
-            nn.Conv2d(2 * width, wide, 2, 2),
-            _Block(wide),
-        )
-        self.norm = nn.GroupNorm(8, wide)
-        self.head = nn.Linear(wide, projection)
-        self.register_buffer("centre", torch.zeros(wide))
+        self.dictionary = nn.Conv2d(1, filters, patch, stride=2, bias=False)
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("centre", torch.zeros(2 * filters, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 4 * width) features of normalised pictures (B, 3, size, size)."""
-        return nn.functional.silu(self.norm(self.body(images))).mean((-2, -1)) - self.centre
+        """Features of normalised pictures (B, 3, size, size)."""
+        return (self.code(images) - self.centre).flatten(1)
 
-    def project(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, projection) vectors that the training's loss compares."""
-        return self.head(self(images))
+    def code(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 2 * filters, rows, columns), before the mean is taken away; not negative."""
+        responses = self.dictionary(images.mean(1, keepdim=True))
+        return torch.cat([relu(responses - self.threshold), relu(-responses - self.threshold)], 1)
 
     def transform(self, size: int | None = None) -> Transform:
         """What pictures in [0, 1] go through first."""
         return Transform(size or self.config.size, MEAN, STD, "bilinear")
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        layers = []
-        for _ in range(2):
-            layers += [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1)]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images + self.layers(images)

@@ -8,11 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from ..files import write_json
+from ..files import write_atomic, write_json
 
 
-FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error")
+FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")
 SUFFIXES = (".csv", ".jsonl")
+
+
+def file_stamp(path: str | os.PathLike) -> dict:
+    """`bytes` and `modified_ns` of a file, by which a later run sees that it was changed; None if it has neither."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {"bytes": None, "modified_ns": None}
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def encode_rows(rows: Iterable[dict], suffix: str, header: bool = False) -> bytes:
@@ -59,7 +68,7 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[dict, int]]:
 class ResultFile:
     """A file that rows are appended to, batch by batch, and where a later run of the same settings goes on.
 
-    Beside it, in `PATH.json`, lie the settings that all its rows were made with.
+    Beside it, in `PATH.json`, lie the settings that all its rows were made with, and the names of their fields.
 
     Args:
         path: ends in .csv or .jsonl.
@@ -71,6 +80,7 @@ class ResultFile:
 
     def __init__(self, path: str | os.PathLike, settings: dict):
         self.path = Path(path)
+        settings = settings | {"fields": list(FIELDS)}
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"results are written to a file that ends in {' or '.join(SUFFIXES)}, not to {path}")
         if self.path.exists():
@@ -94,30 +104,61 @@ class ResultFile:
             ValueError: the file is of another list of paths.
         """
         batches, end = iter(batches), 0
+        for batch, rows, offset in self._known(batches):
+            if len(rows) < len(batch):
+                batches = chain([batch], batches)
+                break
+            end = offset
+            for row in rows:
+                seen(row)
+        if self.path.exists():
+            os.truncate(self.path, end)
+        return batches
+
+    def changed(self, batches: Iterable[Sequence[str]]) -> set[int]:
+        """Positions of the whole batches with a file whose size or time is no longer that of its row.
+
+        Raises:
+            ValueError: the file is of another list of paths.
+        """
+        found = set()
+        for position, (batch, rows, _) in enumerate(self._known(batches)):
+            if len(rows) < len(batch):
+                break
+            if any(_stamp_text(row) != _stamp_text(file_stamp(row["path"])) for row in rows):
+                found.add(position)
+        return found
+
+    def replace(self, positions: set[int], scored: Iterator[list[dict]], size: int) -> None:
+        """Put `scored` in the place of the batches at `positions`, all of `size` rows; the file changes at the end."""
+
+        def write(temporary: Path) -> None:
+            rows = (row for row, _ in read_rows(self.path))
+            with open(temporary, "wb") as file:
+                position = 0
+                while old := list(islice(rows, size)):
+                    new = next(scored) if position in positions else old
+                    file.write(encode_rows(new, self.path.suffix, header=not position))
+                    position += 1
+
+        write_atomic(self.path, write)
+
+    def append(self, rows: list[dict]) -> None:
+        """Write a batch in one go."""
+        with open(self.path, "ab") as file:
+            file.write(encode_rows(rows, self.path.suffix, header=not file.tell()))
+
+    def _known(self, batches: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], list[dict], int]]:
+        """Each batch, those of its rows that are in the file, and the offset of their end."""
         rows = read_rows(self.path) if self.path.exists() else iter(())
         for batch in batches:
             found = list(islice(rows, len(batch)))
             for (row, _), path in zip(found, batch, strict=False):
                 if row["path"] != path:
                     raise self._other_list(row["path"], path)
-            if len(found) < len(batch):
-                batches = chain([batch], batches)
-                break
-            end = found[-1][1]
-            for row, _ in found:
-                seen(row)
-        else:
-            batches = iter(())
-            for row, _ in rows:
-                raise self._other_list(row["path"], "the end of the list")
-        if self.path.exists():
-            os.truncate(self.path, end)
-        return batches
-
-    def append(self, rows: list[dict]) -> None:
-        """Write a batch in one go."""
-        with open(self.path, "ab") as file:
-            file.write(encode_rows(rows, self.path.suffix, header=not file.tell()))
+            yield batch, [row for row, _ in found], found[-1][1] if found else 0
+        for row, _ in rows:
+            raise self._other_list(row["path"], "the end of the list")
 
     def _other_list(self, found: str, expected: str) -> ValueError:
         return ValueError(
@@ -129,3 +170,8 @@ class ResultFile:
 def settings_path(path: str | os.PathLike) -> Path:
     """Where the settings of a file of results lie."""
     return Path(f"{os.fspath(path)}.json")
+
+
+def _stamp_text(row: dict) -> list[str]:
+    """Of `file_stamp`, or of a row: as text, since CSV knows nothing else."""
+    return ["" if row[name] is None else str(row[name]) for name in ("bytes", "modified_ns")]

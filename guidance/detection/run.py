@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 
 from .reading import MAX_PIXELS, Skipped, read_picture
-from .results import FIELDS
+from .results import FIELDS, file_stamp
 
 
 DIGITS = 6  # of a score; below them, the rounding of batched kernels
@@ -50,7 +50,7 @@ def score_files(
 
 
 def _load(detector, path: str, max_pixels: int) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
-    row = dict.fromkeys(FIELDS) | {"path": path}
+    row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
     picture = read_picture(path, max_pixels)
     if isinstance(picture, Skipped):
         return row | {"error": picture.reason}, None

@@ -71,13 +71,13 @@ def test_open_clip_with_local_weights(tmp_path, monkeypatch):
 
 def test_a_folder_of_ours(tmp_path):
     torch.manual_seed(0)
-    model = PatchEncoder(width=8).eval()
+    model = PatchEncoder(filters=8).eval()
     model.centre.fill_(0.25)
     model.save_pretrained(tmp_path / "net")
     encoder = load_encoder(f"local:{tmp_path / 'net'}")
     with torch.no_grad():
         torch.testing.assert_close(features(encoder), model(encoder.transform(pictures())))
-    assert features(encoder).shape == (2, 32)
+    assert features(encoder).shape == (2, 2 * 8 * 15 * 15)
     assert encoder.name == "local/net"
     # The picture's own batch does not matter.
     inputs = encoder.transform(pictures())

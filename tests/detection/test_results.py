@@ -3,10 +3,11 @@
 import csv
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from guidance.detection.results import FIELDS, ResultFile, encode_rows, read_rows, settings_path
+from guidance.detection.results import FIELDS, ResultFile, encode_rows, file_stamp, read_rows, settings_path
 from guidance.detection.run import batched
 
 
@@ -77,6 +78,34 @@ def test_another_list_is_refused(path):
         with pytest.raises(ValueError, match="another list of files"):
             write(path, paths)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_changed_files_are_noticed_and_only_their_batches_are_replaced(tmp_path, suffix):
+    files = [str(tmp_path / f"{index}.png") for index in range(8)]
+    for file in files[:7]:
+        Path(file).write_bytes(b"x" if file != files[4] else b"")
+    results = ResultFile(tmp_path / f"r.{suffix}", SETTINGS)
+    for batch in batched(files, 3):
+        results.append([row(file) | file_stamp(file) for file in batch])
+    before = results.path.read_bytes()
+    assert results.changed(batched(files, 3)) == set()
+    with open(results.path, "ab") as file:
+        file.write(before[-40:-1])  # a row that was cut off does not disturb
+    os.utime(files[1], ns=(1, 1))  # another time
+    Path(files[7]).write_bytes(b"")  # was not there
+    assert results.changed(batched(files, 3)) == {0, 2}
+    with pytest.raises(ValueError, match="another list"):
+        results.changed(batched(files[:7], 3))
+    again = ([row(file) | file_stamp(file) | {"score": 0.5} for file in files[a:b]] for a, b in ((0, 3), (6, 8)))
+    results.replace({0, 2}, again, 3)
+    found = [row for row, _ in read_rows(results.path)]
+    assert [row["path"] for row in found] == files
+    assert [float(row["score"]) for row in found] == [0.5] * 3 + [0.25] * 3 + [0.5] * 2
+    assert results.changed(batched(files, 3)) == set()
+    assert list(results.resume(batched(files, 3))) == []
+    middle = [line for line in before.splitlines() if any(Path(file).name.encode() in line for file in files[3:6])]
+    assert all(line in results.path.read_bytes().splitlines() for line in middle)
 
 
 def test_other_settings_are_refused(path):

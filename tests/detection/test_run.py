@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 def detector():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PatchEncoder(width=8).eval()
+        network = PatchEncoder(filters=8).eval()
     return Detector(Encoder("tiny", network, network.transform()), draws=2)
 
 

@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     world, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        PatchEncoder(width=8).save_pretrained(world / "encoder")
+        PatchEncoder(filters=8).save_pretrained(world / "encoder")
     (world / "real").mkdir()
     for index in range(80):
         Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(world / "real" / f"{index:02}.png")
@@ -162,16 +162,37 @@ def test_results_among_the_pictures_are_not_scored(tmp_path, call):
     assert len(table(tmp_path / "a.csv")) == 1
 
 
+def test_files_that_were_changed_are_scored_again(tmp_path, call):
+    (tmp_path / "in").mkdir()
+    for name in "abcde":
+        Image.new("RGB", (9, 9), "red").save(tmp_path / "in" / f"{name}.png")
+    arguments = ("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--batch-size", 2)
+    assert call(*arguments)[0] == 0
+    before = table(tmp_path / "r.csv")
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in" / "c.png")
+    (tmp_path / "in" / "e.png").write_text("broken now")
+    code, _, err = call(*arguments)
+    after = table(tmp_path / "r.csv")
+    assert code == detect.NOT_ALL
+    assert "2 batches have files that were changed" in err
+    assert [before[i] == after[i] for i in range(5)] == [True, True, False, True, False]
+    assert after[4]["error"] == "no picture in a known format"
+    assert call(*arguments, "--overwrite")[0] == detect.NOT_ALL
+    assert table(tmp_path / "r.csv") == after  # as if it had been so from the beginning
+
+
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, tmp_path, call):
     paths = [world / "real"] * 6  # 480 files
     options = ["--encoder", f"local:{world}/encoder", "--batch-size", 4]
     out = tmp_path / "r.jsonl"
     command = [sys.executable, "-m", "scripts.detect", "score", *paths, *options, "--out", out]
     process = subprocess.Popen(list(map(str, command)), cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while (not out.exists() or out.stat().st_size < 3000) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 240  # a busy machine takes a minute to import torch
+    while not out.exists() or out.stat().st_size < 3000:
         time.sleep(0.01)
         assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
     process.send_signal(signal.SIGKILL)
     process.communicate()
     part = out.read_bytes()

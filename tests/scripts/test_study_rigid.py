@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import study_rigid
 import torch
-
-from guidance.detection.patch_encoder import PatchEncoder
+import tune_encoder
 
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +20,8 @@ def test_a_tiny_study_resumes(tmp_path):
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     report = json.loads((tmp_path / "rigid.json").read_text())
     rows = report["rows"]
-    # Two encoders, two settings; a pair under two corruptions, and two controls.
-    assert len(rows) == 2 * 2 * (2 + 2)
+    # Three encoders, two settings; a pair under two corruptions, and two controls.
+    assert len(rows) == 3 * 2 * (2 + 2)
     known = {
         "encoder",
         "real",
@@ -36,7 +35,7 @@ def test_a_tiny_study_resumes(tmp_path):
     }
     assert all(known <= set(row) for row in rows)
     assert {row["samples"] for row in rows if row["control"]} == {6}
-    assert len(report["meta"]["validation"]) == 2 * 8
+    assert len(report["meta"]["validation"]) == 3 * 8
     assert (tmp_path / "rigid.png").stat().st_size > 1000
     assert "Controls" in study_rigid.markdown(rows)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
@@ -69,28 +68,19 @@ def test_random_phase_keeps_the_spectrum():
     assert (drawn - images).abs().mean() > 0.01
 
 
-def test_a_tiny_training(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts/train_encoder.py"), "--steps", "2", "--batch", "4", "--width", "8"]
-    command += ["--out", str(tmp_path / "net"), "--work", str(tmp_path / "work")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    network = PatchEncoder.from_pretrained(tmp_path / "net")
-    assert network.config.width == 8
-    assert network.centre.abs().max() > 0
-    assert "SimCLR" in (tmp_path / "net/README.md").read_text()
+def test_a_tuning_looks_at_the_validation_split_alone(tmp_path, monkeypatch):
+    asked = []
 
+    def sets(world, split, args):
+        asked.append((world, split))
+        draw = torch.Generator().manual_seed(0)
+        return {name: torch.rand(8, 3, 32, 32, generator=draw) for name in ("real", "one", "two")}
 
-def test_the_shipped_encoder_is_small_and_told_real_patches_apart():
-    from guidance.detection import load_encoder
-    from guidance.worlds.photographs import load_patches
-
-    folder = ROOT / "assets/patch-encoder"
-    assert (folder / "diffusion_pytorch_model.safetensors").stat().st_size < 1.5e6
-    encoder = load_encoder(f"local:{folder}")
-    patches = load_patches("test")[0][::4]
-    noisy = (patches + 0.02 * torch.randn(patches.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    with torch.no_grad():
-        first, second = (
-            torch.nn.functional.normalize(encoder.features(encoder.transform(p))) for p in (patches, noisy)
-        )
-    found = (first @ second.T).argmax(1) == torch.arange(len(patches))
-    assert found.float().mean() > 0.9  # of photographs that it has not seen
+    monkeypatch.setattr(tune_encoder, "pictures", sets)
+    tune_encoder.main(["--ways", "patch 4", "--out", str(tmp_path / "t.json")])
+    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    assert asked == [("photographs", "validation")]
+    assert len(rows) == len(study_rigid.NOISES) * 2
+    best = max(rows, key=lambda row: row["auroc"])
+    assert best["auroc"] == (best["pairs"]["one"] + best["pairs"]["two"]) / 2
+    assert f"| patch 4 | {best['noise']:g} | {best['method']} |" in tune_encoder.document(rows)
