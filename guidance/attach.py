@@ -117,6 +117,7 @@ class Attachment:
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if self._output is None:
             raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
+        self._recorder.drop_answers()  # of an evaluation that is the latest no more
         outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep, self._sample)
         self._made += 1
         self._latest = (sample, self._recorder.latest)

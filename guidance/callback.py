@@ -29,7 +29,8 @@ class Callback(ConfigMixin):
 
     Args:
         start, stop: active from fraction `start` of the steps up to, not including, fraction `stop`, as in diffusers'
-            guiders: `int(start * total) <= index < int(stop * total)`. Outside, `proceed(step)` passes unchanged.
+            guiders: `int(start * total) <= index < int(stop * total)`. Outside, `proceed(step)` passes unchanged. At
+            another position of the sampler's grid (`Step.at`) it is that position that counts.
 
     Raises:
         ValueError: unless 0 <= start <= stop <= 1.
@@ -51,7 +52,7 @@ class Callback(ConfigMixin):
 
     def __call__(self, step: Step, proceed: Proceed) -> torch.Tensor:
         """The prediction (B, ...) to use in this step, in the space of `step.prediction_type`."""
-        if not int(self.start * step.total) <= step.index < int(self.stop * step.total):
+        if not int(self.start * step.total) <= step.index + step.ahead < int(self.stop * step.total):
             return proceed(step)
         if self.needs_unconditional and step.truncated:
             return proceed(step)

@@ -73,8 +73,9 @@ class DiffIER(Callback):
             `x0 <- x0 - step_size * (x0 - x0 found there)`. All samples of a batch get the same noise, so that a result
             does not depend on the batch. It never reuses an evaluation.
         tolerance: None, or stop the batch's iterations once the mean error has fallen by less than this fraction
-            (0 stops when it rises); a sample whose error rose goes back to before. It waits for the device in every
-            iteration, and makes a sample depend on its batch.
+            (0 stops when it rises); a sample whose error rose goes back to before. It compares with the iteration
+            before, so with a single one it does nothing. It waits for the device in every iteration, and makes a
+            sample depend on its batch.
         reuse: see above.
         seed: of the noise of "renoise".
         start, stop: see `Callback`.

@@ -3,6 +3,7 @@
 `GuiderCallback` runs a guider of diffusers in a standard pipeline, `CallbackGuider` our callbacks in a modular one.
 """
 
+import copy
 import dataclasses
 import json
 
@@ -44,7 +45,18 @@ class GuiderCallback(Callback):
             self.register_to_config(guider=_configuration(self.guider))
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
-        self.guider.set_state(step=step.index, num_inference_steps=step.total, timestep=step.timestep)
+        if not step.elsewhere:
+            return self._guided(step)
+        # What a guider keeps from step to step (momentum) takes no part of a trial.
+        kept, self.guider = self.guider, copy.deepcopy(self.guider)
+        try:
+            return self._guided(step)
+        finally:
+            self.guider = kept
+
+    def _guided(self, step: Step) -> torch.Tensor:
+        position = step.index + step.ahead
+        self.guider.set_state(step=position, num_inference_steps=step.total, timestep=step.timestep)
         # A guider takes one entry of each tuple for each pass that it wants: here the name of the prediction.
         passes = self.guider.prepare_inputs({"prediction": ("cond", "uncond", "stg", "modality")})
         for number, one in enumerate(passes, start=1):

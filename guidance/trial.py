@@ -2,8 +2,8 @@
 
 A prediction p at (x_t, t) implies a pair (x0, eps) with `x_t = alpha_t x0 + sigma_t eps`. The next sample is
 `x_s = alpha_s x0 + sigma_s eps` at the next position s of the sampler's grid. For the deterministic first-order
-samplers (FlowMatchEuler, DDIM with "leading" timesteps and without noise, EulerDiscrete) that is exactly what their
-`step` computes. The others relate to it so:
+samplers (FlowMatchEuler, EulerDiscrete, DDIM where it goes to the next of its own times, see `repeats`) that is exactly
+what their `step` computes. The others relate to it so:
 
 - DDPM, ancestral and SDE samplers: it is their move without fresh noise, to the level that the network expects at s.
   (The posterior mean alone would lie below that level.)
@@ -23,13 +23,7 @@ from .step import Step
 
 
 # Those whose next sample, without noise, is the one computed here.
-_FIRST_ORDER = (
-    "FlowMatchEulerDiscreteScheduler",
-    "DDIMScheduler",
-    "DDIMParallelScheduler",
-    "CogVideoXDDIMScheduler",
-    "EulerDiscreteScheduler",
-)
+_FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler")
 _HEUN = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 _STAGED = ("KDPM2DiscreteScheduler", "PNDMScheduler", "DPMSolverSinglestepScheduler")
 _CLIPPING = (
@@ -40,7 +34,7 @@ _CLIPPING = (
     "LCMScheduler",
     "HeunDiscreteScheduler",
 )
-_UNCLIPPED_NOISE = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
+_DDIM = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")  # their noise is that of the unclipped x0
 
 
 def has_next(step: Step) -> bool:
@@ -55,8 +49,10 @@ def has_next(step: Step) -> bool:
     scheduler, index = step.denoiser.scheduler, step.grid_index
     if _is(scheduler, _STAGED):
         raise ValueError(
-            f"{type(scheduler).__name__} evaluates the network at stages within a step, which have no next sample; use "
-            "FlowMatchEuler, DDIM, DDPM, EulerDiscrete, DPMSolverMultistep, UniPC or Heun"
+            f"{type(scheduler).__name__} evaluates the network at stages within a step, which have no next sample. "
+            "Take another sampler before attaching, for example "
+            "pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config); EulerDiscreteScheduler, "
+            "DPMSolverMultistepScheduler, UniPCMultistepScheduler and HeunDiscreteScheduler do too"
         )
     if index is None or index + 1 >= len(scheduler.timesteps):
         return False
@@ -89,7 +85,7 @@ def implied_pair(step: Step, prediction: torch.Tensor) -> tuple[torch.Tensor, to
     scheduler = step.denoiser.scheduler
     x0 = step.to_x0(prediction)
     bounded = _bounded(scheduler, x0)
-    if bounded is x0 or _is(scheduler, _UNCLIPPED_NOISE):
+    if bounded is x0 or _is(scheduler, _DDIM):
         return bounded, step.to_eps(prediction)
     return bounded, (widened(step.sample) - step.alpha * bounded) / step.sigma
 
@@ -131,8 +127,16 @@ def repeats(scheduler, arguments: Mapping) -> bool:
     Args:
         arguments: of the scheduler's `step`, by name.
     """
-    random = scheduler.config.get("stochastic_sampling", False) or any(arguments.get(n) for n in ("eta", "s_churn"))
-    return _is(scheduler, _FIRST_ORDER) and not random
+    config = scheduler.config
+    if config.get("stochastic_sampling", False) or any(arguments.get(name) for name in ("eta", "s_churn")):
+        return False
+    if not _is(scheduler, _DDIM):
+        return _is(scheduler, _FIRST_ORDER)
+    if arguments.get("use_clipped_model_output"):
+        return False
+    # It goes down by T // N of its T times, which is to the next of its grid in these cases only.
+    spacing, times = config.timestep_spacing, config.num_train_timesteps
+    return spacing == "leading" or (spacing == "trailing" and times % scheduler.num_inference_steps == 0)
 
 
 def _is(scheduler, names: tuple[str, ...]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import calibrate
-import study_diffier
+import study_diffier_report as diffier
 import study_elucd
 import study_raag
 import study_rigid
@@ -38,10 +38,12 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
         benchmark("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio"),
     ),
     ("docs/calibration.md", "calibration", "calibration", calibrate.document),
-    ("README.md", "diffier", "diffier", lambda meta, rows: study_diffier.headline(rows)),
-    ("docs/diffier.md", "diffier summary", "diffier", lambda meta, rows: study_diffier.summary_table(rows)),
-    ("docs/diffier.md", "diffier steps", "diffier", lambda meta, rows: study_diffier.steps_table(rows)),
-    ("docs/diffier.md", "diffier settings", "diffier", lambda meta, rows: study_diffier.varied_table(rows)),
+    ("README.md", "diffier", "diffier-best", lambda meta, rows: diffier.headline(rows)),
+    ("docs/diffier.md", "diffier best", "diffier-best", lambda meta, rows: diffier.best_table(rows)),
+    ("docs/diffier.md", "diffier summary", "diffier", lambda meta, rows: diffier.summary_table(rows)),
+    ("docs/diffier.md", "diffier equal steps", "diffier", lambda meta, rows: diffier.summary_table(rows, "steps")),
+    ("docs/diffier.md", "diffier steps", "diffier", lambda meta, rows: diffier.steps_table(rows)),
+    ("docs/diffier.md", "diffier settings", "diffier", lambda meta, rows: diffier.varied_table(rows)),
     ("docs/rigid.md", "rigid", "rigid", lambda meta, rows: study_rigid.markdown(rows)),
     ("docs/rigid.md", "tuning", "rigid-tuning", lambda meta, rows: tune_encoder.document(rows)),
     ("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),

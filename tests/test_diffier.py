@@ -278,6 +278,29 @@ def test_two_of_them_and_their_windows():
     assert dear > same and torch.isfinite(nested).all()
 
 
+def test_a_window_is_that_of_the_trial_point():
+    """At the last step inside the window the trial point lies outside of it, where the pipeline guides by itself."""
+    seen = []
+
+    class Seen(CFG):
+        def guide(self, step, proceed):
+            seen.append(step.index + step.ahead)
+            return super().guide(step, proceed)
+
+    run([Seen(1.0, stop=0.5), DiffIER()], 6)
+    assert seen == [0, 1, 1, 2, 2]
+    seen.clear()
+    run([Seen(1.0, start=0.5), DiffIER()], 6)
+    assert seen == [3, 3, 4, 4, 5, 5]
+
+
+def test_an_evaluation_of_an_outer_one_ends_the_reuse_of_an_inner_one():
+    """Its prediction is no longer the one whose next sample was evaluated."""
+    plain, evaluations, _ = run([DiffIER(1, 0.3), DiffIER(1, 0.3)], 6)
+    reused, same, _ = run([DiffIER(1, 0.3, reuse=True), DiffIER(1, 0.3)], 6)
+    assert torch.equal(reused, plain) and same == evaluations
+
+
 def test_tolerance_stops_when_the_error_no_longer_falls():
     _, every, _ = run([DiffIER(30, 0.5)], 6)
     _, stopped, trace = run([DiffIER(30, 0.5, tolerance=0.5)], 6)

@@ -32,6 +32,7 @@ from guidance import (
     CFG,
     RAAG,
     CallbackGuider,
+    DiffIER,
     GuiderCallback,
     MissingUnconditionalError,
     Trace,
@@ -230,6 +231,17 @@ def test_state_is_new_in_each_run(pipes):
     tiny, pipe = TINY["StableDiffusion3"], pipes["StableDiffusion3"]
     with attach(pipe, GuiderCallback(COMBINERS["APG"]())):
         assert torch.equal(tiny.draw(pipe), tiny.draw(pipe))
+
+
+def test_trials_take_no_part_in_what_a_guider_keeps(pipes):
+    """APG's momentum, with evaluations at other samples in between."""
+    tiny, pipe = TINY["StableDiffusion3"], pipes["StableDiffusion3"]
+    results = []
+    for more in ([], [DiffIER(step_size=0.0)]):
+        with attach(pipe, [GuiderCallback(COMBINERS["APG"]()), *more]) as attachment:
+            results.append(tiny.draw(pipe, steps=4))
+            assert attachment.evaluations == 3 * len(more)
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize("name", GUIDERS)

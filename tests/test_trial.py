@@ -1,5 +1,7 @@
 """The trial step against the schedulers' own, and that no trial disturbs them."""
 
+import re
+
 import diffusers
 import pytest
 import torch
@@ -160,9 +162,30 @@ def test_which_samplers_reuse():
     euler, ddim = diffusers.EulerDiscreteScheduler(), diffusers.DDIMScheduler()
     assert repeats(diffusers.FlowMatchEulerDiscreteScheduler(), {}) and repeats(euler, {"s_churn": 0.0})
     assert repeats(ddim, {"eta": 0.0}) and not repeats(ddim, {"eta": 0.5}) and not repeats(euler, {"s_churn": 1.0})
+    assert not repeats(ddim, {"use_clipped_model_output": True})
     assert not repeats(diffusers.FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), {})
     for kind in ("DDPM", "EulerAncestralDiscrete", "DPMSolverMultistep", "UniPCMultistep", "HeunDiscrete"):
         assert not repeats(getattr(diffusers, f"{kind}Scheduler")(), {})
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("steps", [4, 7])
+def test_ddim_reuses_where_it_goes_to_its_own_next_time(spacing, steps):
+    """The trial's sample is that of the next step exactly then, and only then is the evaluation spared."""
+    pipe, expected, errors = pipe_with(SD, diffusers.DDIMScheduler(clip_sample=False, timestep_spacing=spacing)), [], []
+
+    def compare(step, proceed):
+        prediction = proceed(step)
+        errors.extend((given - step.sample).abs().max().item() for given in expected)
+        expected[:] = [next_step(step, prediction).sample] if has_next(step) else []
+        return prediction
+
+    with attach(pipe, compare):
+        SD.draw(pipe, steps=steps)
+    with attach(pipe, DiffIER(reuse=True)) as attachment:
+        SD.draw(pipe, steps=steps)
+        spared = attachment.evaluations == 0
+    assert spared == (max(errors) < 1e-4) == (spacing == "leading" or (spacing, steps) == ("trailing", 4))
 
 
 @pytest.mark.parametrize("tiny", FAMILIES, ids=lambda tiny: tiny.name)
@@ -187,10 +210,15 @@ def test_reuse_in_every_family_saves_what_it_says(tiny):
     assert total == (4 if same else 7) or tiny.name.startswith("Wan")
 
 
-@pytest.mark.parametrize("cls", ["KDPM2DiscreteScheduler", "DPMSolverSinglestepScheduler"])
-def test_a_sampler_of_stages_is_refused(cls):
-    with pytest.raises(ValueError, match="which have no next sample"):
-        attached(SD, pipe_with(SD, getattr(diffusers, cls)()), DiffIER())
+@pytest.mark.parametrize("cls", ["KDPM2DiscreteScheduler", "DPMSolverSinglestepScheduler", "PNDMScheduler"])
+@pytest.mark.parametrize("guidance", [DiffIER(), Trace(levels=False, error=True)], ids=["DiffIER", "Trace"])
+def test_a_sampler_of_stages_is_refused_and_the_way_out_works(cls, guidance):
+    pipe = pipe_with(SD, getattr(diffusers, cls)())
+    with pytest.raises(ValueError, match=f"{cls} evaluates .* which have no next sample") as refusal:
+        attached(SD, pipe, guidance)
+    said = re.search(r"pipe\.scheduler = .*\(pipe\.scheduler\.config\)", str(refusal.value))[0]
+    exec(said, {"pipe": pipe, "diffusers": diffusers})
+    assert torch.isfinite(attached(SD, pipe, guidance)).all()
 
 
 @pytest.mark.parametrize("tiny", [UPSCALE, *(t for t in FAMILIES if t.name == "AudioLDM2")], ids=lambda tiny: tiny.name)
