@@ -13,12 +13,14 @@ test: $(STAMP)  ## lint, format and all tests
 bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/overhead.json
 	$(VENV)/bin/python scripts/benchmark.py overhead --json out/overhead.json
 
-study: $(STAMP)  ## measure every table in docs/results again (about three hours on two cores; resumes when killed)
+study: $(STAMP)  ## measure every table in docs/results again (about four hours on two cores; resumes when killed)
 	$(VENV)/bin/python scripts/study_raag.py
 	$(VENV)/bin/python scripts/calibrate.py
 	$(VENV)/bin/python scripts/study_elucd.py
 	$(VENV)/bin/python scripts/study_diffier.py
+	$(VENV)/bin/python scripts/tune_encoder.py
 	$(VENV)/bin/python scripts/study_rigid.py
+	$(VENV)/bin/python scripts/study_peers.py
 	$(VENV)/bin/python scripts/tables.py
 
 $(STAMP): pyproject.toml
