@@ -26,7 +26,7 @@ from guidance.worlds import DigitsClassifier
 from guidance.worlds.subjects import WORLDS, load_subject
 
 
-WEIGHTS = {"digits": (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), "shapes": (1.5, 2.0, 3.0, 4.0, 6.0)}
+WEIGHTS = {"digits": (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), "shapes": (2.0, 3.0, 5.0)}
 BUDGET = {"digits": 20, "shapes": 10}  # network evaluations; the steps of what looks once a step
 BATCH = 125
 ALPHA = 2.0  # of RAAG, fitted to these models (see docs/raag.md)
