@@ -29,10 +29,10 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
     Raises:
         ValueError: when called, if the pipeline's call does not take one of the arguments.
     """
-    known = inspect.signature(pipe.__call__).parameters
-    open_ended = any(each.kind is each.VAR_KEYWORD for each in known.values())
 
     def draw(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        known = inspect.signature(pipe.__call__).parameters
+        open_ended = any(each.kind is each.VAR_KEYWORD for each in known.values())
         conditions = [condition(seed) for seed in seeds]
         asked = [*call, "class_labels" if isinstance(conditions[0], int) else "prompt"]
         if not open_ended and (unknown := [name for name in asked if name not in known]):
