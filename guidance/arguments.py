@@ -6,8 +6,11 @@ from pathlib import Path
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The lines of a text file that are not blank. Raises ValueError if there is none."""
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    """The lines of a text file that are not blank. Raises ValueError if there is none, or the file is no UTF-8 text."""
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as UTF-8") from None
     if not any(lines):
         raise ValueError(f"{path} holds no prompt")
     return [line for line in lines if line]

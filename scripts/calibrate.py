@@ -32,6 +32,7 @@ from guidance import (
     save_guidance,
     to_config,
 )
+from guidance.arguments import read_prompts
 from guidance.calibration import calibration, fit_temperature, reliability_plot
 from guidance.calibration_trace import calibration_rows
 from guidance.evaluation.report import describe_run, markdown_table, write_report
@@ -145,8 +146,7 @@ def document(meta: dict, rows: list[dict]) -> str:
 def run(args: argparse.Namespace) -> None:
     pipe, spec = load(args), {"spec": args.classifier}
     if args.prompts:
-        asked = [line.strip() for line in args.prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
-        spec["classes"] = asked
+        spec["classes"] = asked = read_prompts(args.prompts)
     elif args.classes:
         asked = [int(part) for part in args.classes.split(",")]
     else:

@@ -10,6 +10,9 @@ def test_prompts_are_the_lines_that_are_not_blank(tmp_path):
     file.write_text(" \n")
     with pytest.raises(ValueError, match=r"prompts\.txt holds no prompt"):
         read_prompts(file)
+    file.write_bytes("größer".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"prompts\.txt is no text in UTF-8"):
+        read_prompts(file)
 
 
 def test_values_of_a_call_are_json_or_text():
