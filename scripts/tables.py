@@ -5,7 +5,7 @@ from pathlib import Path
 
 import calibrate
 import study_diffier_report as diffier
-import study_elucd
+import study_elucd_report
 import study_raag
 import study_rigid
 import tune_encoder
@@ -29,8 +29,8 @@ def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
 TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
     ("README.md", "raag", "raag", lambda meta, rows: study_raag.comparison(rows)),
     ("docs/raag.md", "raag", "raag", study_raag.every_row),
-    ("README.md", "elucd", "elucd", lambda meta, rows: study_elucd.headline(rows)),
-    ("docs/elucd.md", "elucd", "elucd", lambda meta, rows: study_elucd.summary_table(rows)),
+    ("README.md", "elucd", "elucd", lambda meta, rows: study_elucd_report.headline(rows)),
+    ("docs/elucd.md", "elucd", "elucd", lambda meta, rows: study_elucd_report.summary_table(rows)),
     (
         "docs/elucd.md",
         "benchmark",

@@ -89,12 +89,3 @@ def test_the_window_that_was_best_serves_the_other_rows_with_one(script):
     assert len(script.candidates("elucd", "ddpm", chosen.__getitem__)) == len(script.WINDOWS)
     for _, steps in script.SAMPLERS.values():  # all windows cost the same
         assert len({int(window["stop"] * steps) - int(window["start"] * steps) for window in script.WINDOWS}) == 1
-
-
-def test_the_table_has_a_part_for_each_sampler(script):
-    rows = [
-        {"method": "elucd", "sampler": "ddpm", "steps": steps, "frechet": 0.5, "time_ratio": 1.05}
-        for steps in (50, 250)
-    ]
-    table = script.summary_table(rows)
-    assert "DDPM, 50 steps:" in table and "DDPM, 250 steps:" in table and table.count("| elucd |") == 2
