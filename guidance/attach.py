@@ -19,6 +19,9 @@ from .step import Step
 from .trial import repeats
 
 
+_STEP = ("model_output", "timestep", "sample")  # what the `step` of every scheduler begins with
+
+
 def attach(pipe, guidance, *, check_finite: bool = False, post_process: bool = True) -> "Attachment":
     """Attach `guidance` to `pipe` until the `with` block ends, or until `detach()` is called.
 
@@ -62,7 +65,8 @@ class Attachment:
                 "detach()) first, or pass all callbacks in one list"
             )
         self._proceed = chain(callbacks)
-        self._step_names = argument_names(self.scheduler.step)
+        names = argument_names(self.scheduler.step)
+        self._step_names = names if set(_STEP) <= set(names) else _STEP  # somebody's wrapper may show none
         self._recorder = Recorder(pipe, self.family)
         self._reset()
         self._undo = [
@@ -153,8 +157,11 @@ class Attachment:
             prediction = self._guide(output, given["timestep"], given["sample"])
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
         prediction = prediction.to(output.dtype)
-        given["model_output"] = torch.cat([prediction, prediction]) if self._doubled else prediction
-        result = original(**given)
+        prediction = torch.cat([prediction, prediction]) if self._doubled else prediction
+        if "model_output" in kwargs:
+            result = original(*args, **kwargs | {"model_output": prediction})
+        else:
+            result = original(prediction, *args[1:], **kwargs)
         self._index += 1
         self._sample = self._output = self._latest = None
         self._arguments = {}

@@ -206,6 +206,26 @@ def test_arguments_are_bound_by_name_not_position(sd3):
         sd3.scheduler = stock
 
 
+def test_a_step_that_somebody_wrapped_is_called_as_the_pipeline_calls_it(sd3):
+    """The wrapper shows no names of arguments, and may count on their places."""
+
+    class Watched(FlowMatchEulerDiscreteScheduler):
+        times = ()
+
+        def step(self, *args, **kwargs):
+            self.times = (*self.times, float(args[1]))
+            return super().step(*args, **kwargs)
+
+    stock, plain = sd3.scheduler, draw_sd3(sd3)
+    sd3.scheduler = Watched.from_config(stock.config)
+    try:
+        with attach(sd3, CFG(weight=5.0)):
+            assert torch.equal(draw_sd3(sd3), plain)
+        assert list(sd3.scheduler.times) == sd3.scheduler.timesteps.tolist()
+    finally:
+        sd3.scheduler = stock
+
+
 def test_a_deep_copy_of_the_scheduler_is_not_attached(sd3):
     with attach(sd3, RAAG()):
         clone = copy.deepcopy(sd3.scheduler)
