@@ -39,7 +39,7 @@ from pipelines import ClassConditionalPipeline
 
 SAMPLERS = {"ddpm-50": ("ddpm", 50), "ddpm-250": ("ddpm", 250), "ddim-25": ("ddim", 25)}
 #: Where a sampler takes its scales and weights from; its own candidates would cost hours. The published schedule is in
-#: units of the variance of a step, so a scale means the same for any number of steps.
+#: units of the variance of a step, so that a scale means the same for any number of steps, but for its bump (gamma).
 TUNED_AS = {"ddpm-250": "ddpm-50"}
 #: The published schedule for the sampler that it was made for; ours in x0 for the other.
 SCHEDULE = {"ddpm": "ddpm", "ddim": "x0"}

@@ -52,7 +52,8 @@ def summary_table(rows: Sequence[dict]) -> str:
 def headline(rows: Sequence[dict]) -> str:
     """Unguided, the best of CFG, and all ingredients of EluCD, for each sampler."""
     methods = {"unguided": "unguided", "cfg": "CFG at its best weight", "elucd": "EluCD in a window of steps"}
-    methods |= {"+ schedule": "EluCD at every step", "cfg+elucd": "both, EluCD in the window"}
+    methods |= {"elucd (x0)": "the same, with the schedule in x0", "+ schedule": "EluCD at every step"}
+    methods |= {"cfg+elucd": "CFG and EluCD in the window"}
     lines = [
         row | {"method": methods[row["method"]], "sampler": f"{row['sampler'].upper()}, {row['steps']} steps"}
         for row in rows

@@ -6,9 +6,11 @@ from pathlib import Path
 import calibrate
 import study_diffier_report as diffier
 import study_elucd_report
+import study_peers
 import study_raag
 import study_rigid
 import tune_encoder
+import upstream_tests
 
 from guidance.evaluation.report import markdown_table, read_report, replace_table
 
@@ -55,6 +57,8 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
             "family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular"
         ),
     ),
+    ("docs/pipelines.md", "upstream", "upstream", lambda meta, rows: upstream_tests.table(rows)),
+    ("docs/peers.md", "peers", "peers", lambda meta, rows: study_peers.best_table(rows)),
     (
         "docs/evaluation.md",
         "benchmark",

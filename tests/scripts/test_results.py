@@ -54,3 +54,13 @@ def test_the_diffier_table_is_complete():
             weights = {row["weight"] for row in part if row["method"] == "cfg" and row["budget"] == budget}
             assert len(weights) >= 9 and (min(weights), max(weights)) == (0, 8)
         assert all(row["nfe"] <= row["budget"] for row in part)
+
+
+def test_what_fails_on_our_pipelines_fails_on_the_stock_class_too():
+    rows = json.loads((ROOT / "docs/results/upstream.json").read_text())["rows"]
+    failures = {(row["pipeline"], row["class"]): set(row["failures"]) for row in rows}
+    pipelines = {pipeline for pipeline, _ in failures}
+    assert len(pipelines) == 5 and len(failures) == len(rows) == 15
+    for pipeline in pipelines:
+        assert failures[pipeline, "ours"] | failures[pipeline, "ours, attached"] <= failures[pipeline, "stock class"]
+    assert all(row["passed"] >= 20 for row in rows)
