@@ -22,7 +22,8 @@ def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
     """A benchmark's rows, in these columns."""
 
     def table(meta: dict, rows: list[dict]) -> str:
-        return f"One run, torch {meta['versions']['torch']}:\n\n" + markdown_table(rows, columns, digits=3)
+        brackets = "; quartiles in brackets" if any(name.endswith("_quartiles") for name in rows[0]) else ""
+        return f"One run, torch {meta['versions']['torch']}{brackets}:\n\n" + markdown_table(rows, columns, digits=3)
 
     return table
 

@@ -81,7 +81,8 @@ def _commit() -> str | None:
 
 
 def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str, str], digits: int = 4) -> str:
-    """A markdown table with one line a row, ending in a newline; figures stand with their interval where there is one.
+    """A markdown table with one line a row, ending in a newline; figures stand with their interval, or quartiles, where
+    there are any.
 
     Args:
         columns: the fields to show, in order; or field -> heading.
@@ -95,7 +96,7 @@ def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str
         return f"{value:.{digits}g}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
     def cell(row: Mapping, name: str) -> str:
-        interval = row.get(f"{name}_interval")
+        interval = row.get(f"{name}_interval") or row.get(f"{name}_quartiles")
         ends = f" [{', '.join(text(end) for end in interval)}]" if interval else ""
         return text(row.get(name)) + ends
 

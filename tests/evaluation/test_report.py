@@ -49,6 +49,8 @@ def test_what_is_no_number_or_no_report_is_refused(tmp_path):
 def test_markdown_table():
     table = markdown_table([*ROWS[:1], {"method": "a|b", "frechet": 1 / 3}], {"method": "method", "frechet": "FID"})
     assert table == "| method | FID |\n| --- | --- |\n| cfg | 5 [4.5, 5.5] |\n| a\\|b | 0.3333 |\n"
+    timed = [{"time_ratio": 1.5, "time_ratio_quartiles": [1.25, 2.0]}]
+    assert markdown_table(timed, ["time_ratio"]).endswith("| 1.5 [1.25, 2] |\n")
     assert markdown_table(ROWS[3:], ["time_ratio"]) == "| time ratio |\n| --- |\n| - |\n"
 
 
