@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from .caches import fresh_cache
 from .families import Call, Family
 from .replacement import Replacement
 
@@ -199,7 +200,7 @@ class Recorder:
         if time.ndim == 2:  # a time for each token: clean tokens, at time 0, were pasted into the sample and stay
             timestep = torch.where(time == 0, time, timestep)
             sample = torch.where(given == _placed(current, given), sample, given)
-        with _fresh_cache(call.module):
+        with fresh_cache(call.module):
             return call.module(**call.arguments | {family.sample: sample, family.timestep: timestep})
 
 
@@ -237,37 +238,3 @@ def _is_compiled(module: torch.nn.Module) -> bool:
 
 def _size(sample: torch.Tensor | list[torch.Tensor]) -> list[torch.Size]:
     return [part.shape for part in sample]
-
-
-@contextmanager
-def _fresh_cache(module: torch.nn.Module):
-    """Evaluate `module` without using, or disturbing, what a cache keeps of the pipeline's own calls.
-
-    Raises:
-        RuntimeError: the cache counts calls, or has no separate contexts.
-    """
-    cache = getattr(module, "_cache_config", None)
-    if cache is None:
-        yield
-        return
-    if type(cache).__name__ != "FirstBlockCacheConfig":
-        raise RuntimeError(
-            f"a callback evaluates the network once more, and {type(cache).__name__} counts the pipeline's own "
-            "evaluations; call disable_cache() on the denoiser first, or use FirstBlockCacheConfig"
-        )
-    with module.cache_context("guidance"):
-        try:
-            yield
-        finally:
-            _forget(module, "guidance")
-
-
-def _forget(module: torch.nn.Module, context: str) -> None:
-    from diffusers.hooks.hooks import HookRegistry, StateManager
-
-    for registry in (getattr(part, "_diffusers_hook", None) for part in module.modules()):
-        if isinstance(registry, HookRegistry):
-            for hook in registry.hooks.values():
-                for state in vars(hook).values():
-                    if isinstance(state, StateManager):
-                        state._state_cache.pop(context, None)

@@ -18,6 +18,7 @@ from diffusers import guiders
 from diffusers.hooks import LayerSkipConfig
 from diffusers.hooks.smoothed_energy_guidance_utils import SmoothedEnergyGuidanceConfig
 from study_diffier import DTYPE, load_world
+from study_diffier_rows import KINDS, RAAG_ALPHA, steps_of
 
 from guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback
 from guidance.evaluation import curve_plot, describe_run, markdown_table, study, write_report
@@ -29,8 +30,7 @@ from guidance.worlds.subjects import WORLDS, load_subject
 WEIGHTS = {"digits": (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), "shapes": (2.0, 3.0, 5.0)}
 BUDGET = {"digits": 20, "shapes": 10}  # network evaluations; the steps of what looks once a step
 BATCH = 125
-ALPHA = 2.0  # of RAAG, fitted to these models (see docs/raag.md)
-OBJECTIVE = {"digits": {"objective": "renoise", "step_size": 0.8}, "shapes": {}}  # what suits the world's model
+REDUCE = {"digits": KINDS[", renoise"], "shapes": KINDS[""]}  # the setting of DiffIER that suits the world's model
 #: Blocks in the middle of the network; of a whole block of Stable Diffusion 3, diffusers skips the feed-forward only.
 LAYERS = {"digits": {"indices": [1]}, "shapes": {"indices": [3], "skip_attention": False}}
 
@@ -41,7 +41,7 @@ def methods(world: str, assets: Path) -> dict[str, Callable[[float], list]]:
     def guider(kind: type, **settings) -> Callable[[float], list]:
         return lambda weight: [GuiderCallback(kind(guidance_scale=weight, **settings))]
 
-    layers, reduce = LayerSkipConfig(**LAYERS[world]), DiffIER(**OBJECTIVE[world])
+    layers, reduce = LayerSkipConfig(**LAYERS[world]), DiffIER(**REDUCE[world])
     found = {
         "CFG": lambda weight: [CFG(weight)],
         "CFG, rescaled": lambda weight: [CFG(weight, rescale=0.7)],
@@ -51,9 +51,9 @@ def methods(world: str, assets: Path) -> dict[str, Callable[[float], list]]:
         "APG": guider(guiders.AdaptiveProjectedGuidance, eta=0.0, adaptive_projected_guidance_momentum=-0.5),
         "autoguidance": guider(guiders.AutoGuidance, auto_guidance_config=layers),
         "skip layer": guider(guiders.SkipLayerGuidance, skip_layer_config=layers),
-        "RAAG": lambda weight: [RAAG(weight, ALPHA)],
+        "RAAG": lambda weight: [RAAG(weight, RAAG_ALPHA)],
         "CFG + DiffIER": lambda weight: [CFG(weight), reduce],
-        "RAAG + DiffIER": lambda weight: [RAAG(weight, ALPHA), reduce],
+        "RAAG + DiffIER": lambda weight: [RAAG(weight, RAAG_ALPHA), reduce],
     }
     if world == "digits":
         scores = LayerSkipConfig([1], skip_attention=False, skip_attention_scores=True, skip_ff=False)
@@ -66,19 +66,14 @@ def methods(world: str, assets: Path) -> dict[str, Callable[[float], list]]:
         judge = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
         classifier = ClassifierGuidance(judge, "x0", scale=16.0, start=0.72, stop=0.84)
         found["CFG + EluCD"] = lambda weight: [CFG(weight), classifier]
-        found["RAAG + EluCD"] = lambda weight: [RAAG(weight, ALPHA), classifier]
+        found["RAAG + EluCD"] = lambda weight: [RAAG(weight, RAAG_ALPHA), classifier]
     return found
-
-
-def steps_of(method: str, world: str) -> int:
-    """DiffIER looks twice a step but the last."""
-    return (BUDGET[world] + 1) // 2 if "DiffIER" in method else BUDGET[world]
 
 
 def table(world: str, assets: Path) -> list[dict]:
     """What distinguishes the rows, method by method."""
     return [
-        {"method": method, "weight": weight, "steps": steps_of(method, world)}
+        {"method": method, "weight": weight, "steps": steps_of(BUDGET[world], iterations=int("DiffIER" in method))}
         for method in methods(world, assets)
         for weight in WEIGHTS[world]
     ]
@@ -144,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         part = measure_world(world, args.assets, args.work, args.samples)
         print(plot(args.out.with_name(f"{args.out.stem}-{world}.png"), part))
         rows += part
-    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", dtype=DTYPE, raag_alpha=ALPHA)
+    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", dtype=DTYPE, raag_alpha=RAAG_ALPHA)
     print(write_report(args.out, meta, rows), best_table(rows), sep="\n\n")
 
 

@@ -90,8 +90,7 @@ def frechet_figure(parts: Sequence[Moments], reference: Gaussian, name: str = "f
     value = frechet_distance(whole, reference)
     interval, bias = None, 0.0
     if len(parts) > 1:
-        without = [frechet_distance(merged([*parts[:i], *parts[i + 1 :]]), reference) for i in range(len(parts))]
-        (low, high), bias = jackknife(value, without)
+        (low, high), bias = jackknife(value, distances_without(parts, reference))
         interval = (max(low, 0.0), high)
     warning = None
     if whole.count <= whole.dim:
@@ -99,6 +98,11 @@ def frechet_figure(parts: Sequence[Moments], reference: Gaussian, name: str = "f
     elif bias > 0.1 * value:
         warning = f"about {bias:.3g} of this is the bias of {whole.count} samples (jackknife; rule: above a tenth)"
     return Figure(name, value, interval, whole.count, warning)
+
+
+def distances_without(parts: Sequence[Moments], reference: Gaussian) -> list[float]:
+    """The Frechet distances to `reference` without each part in turn, for a jackknife."""
+    return [frechet_distance(merged([*parts[:i], *parts[i + 1 :]]), reference) for i in range(len(parts))]
 
 
 def merged(parts: Sequence[Moments]) -> Moments:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .figure import Figure, jackknife
-from .frechet import Gaussian, frechet_distance, merged
+from .frechet import Gaussian, distances_without, frechet_distance, merged
 from .moments import Moments
 
 
@@ -26,9 +26,7 @@ class Distances:
         if len(parts) < 2:
             raise ValueError(f"a jackknife needs at least two parts, got {len(parts)}")
         whole = merged(parts)
-        others = (merged([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts)))
-        distances = tuple(frechet_distance(other, reference) for other in others)
-        return cls(frechet_distance(whole, reference), distances, whole.count)
+        return cls(frechet_distance(whole, reference), tuple(distances_without(parts, reference)), whole.count)
 
 
 def corrected_figure(distances: Distances, name: str = "frechet_corrected") -> Figure:
