@@ -22,6 +22,15 @@ from .weights import check_weights, read_weights, with_weights
 from .zero_shot import ZeroShot, class_embeddings
 
 
+#: What each library's constructor may be given, and the kind of value: numbers, nothing that names a file.
+ARGUMENTS: dict[str, dict[str, type]] = {
+    "torchvision": {"num_classes": int},
+    "timm": {"num_classes": int, "img_size": int, "in_chans": int},
+    "open_clip": {},
+    "pretrained": {},
+}
+
+
 def load_classifier(
     spec: str,
     transform: str | Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -40,16 +49,28 @@ def load_classifier(
             the pictures are, in [-1, 1]) and no resize.
         classes, templates: of an open_clip model; see `class_embeddings`. Text is embedded once, here.
         device: where the classifier goes.
-        arguments: more for the library's own constructor, such as `num_classes`.
+        arguments: more for the library's own constructor: only those in `ARGUMENTS`, since a classifier may be written
+            in a file, and a constructor's other arguments can make it unpickle or run what the file names. A network
+            that needs more is built in Python and passed to `ImageClassifier`.
 
     Raises:
-        ValueError: another library, a name or weights that cannot be found or do not fit, or classes missing.
+        ValueError: another library or argument, a name or weights that cannot be found or do not fit, or classes
+            missing.
     """
     library, _, rest = spec.partition(":")
     name, _, weights = rest.partition(":")
     loaders = {"torchvision": _torchvision, "timm": _timm, "open_clip": _open_clip, "pretrained": _pretrained}
     if library not in loaders or not name:
         raise ValueError(f"a classifier is written LIBRARY:NAME[:WEIGHTS] with {', '.join(loaders)}, got {spec!r}")
+    if unknown := set(arguments) - ARGUMENTS[library].keys():
+        allowed = ", ".join(ARGUMENTS[library]) or "none"
+        raise ValueError(
+            f"{', '.join(sorted(unknown))}: not an argument that a {library} classifier takes here (allowed: {allowed}); "
+            "build the network in Python and pass ImageClassifier(network)"
+        )
+    for key, value in arguments.items():
+        if not isinstance(value, ARGUMENTS[library][key]) or isinstance(value, bool):
+            raise ValueError(f"{key} of a {library} classifier is a number, got {value!r}")
     if library == "open_clip":
         arguments |= {"classes": classes, "templates": templates}
     elif classes:

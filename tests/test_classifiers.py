@@ -132,3 +132,31 @@ def test_open_clip_needs_classes(tmp_path):
     spec = tiny_spec("open_clip", tmp_path) | {"classes": []}
     with pytest.raises(ValueError, match="two or more classes"):
         load_classifier(**spec)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["pretrained_image_path", "pretrained_text_path", "weights_only", "load_weights", "cache_dir", "pretrained_hf"],
+)
+def test_a_mapping_cannot_make_a_library_unpickle(key, tmp_path):
+    """A guidance.json beside a checkpoint named a pickle in this way, and loading the checkpoint ran what was in it."""
+    canary = tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self):
+            return canary.touch, ()
+
+    torch.save({"state_dict": Hostile()}, tmp_path / "tower.pt")
+    hostile = tiny_spec("open_clip", tmp_path) | {"load_weights": False, key: str(tmp_path / "tower.pt")}
+    with pytest.raises(ValueError, match=f"{key}.*not an argument"):
+        from_config([{"callback": "ClassifierGuidance", "classifier": hostile}])
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_arguments_of_a_constructor_are_numbers(library, tmp_path):
+    spec = tiny_spec(library, tmp_path)
+    with pytest.raises(ValueError, match="num_classes of a .* classifier is a number"):
+        load_classifier(**spec | {"num_classes": "5"})
+    with pytest.raises(ValueError, match="checkpoint_path: not an argument"):
+        load_classifier(**spec, checkpoint_path="weights.pth")
