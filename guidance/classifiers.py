@@ -7,14 +7,15 @@ timm:vit_tiny_patch16_224                     the same, for any timm model
 timm:vit_tiny_patch16_224:weights.safetensors
 open_clip:ViT-B-32:openai                     zero-shot, with `classes`; a tag, or a local safetensors file
 pretrained:transformers.ViTForImageClassification:FOLDER
-                                              any class with `from_pretrained` (transformers, diffusers' ModelMixin)
+                                              a class of transformers or diffusers, by its name at their top level
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from torch import nn
 
 from .image_classifier import ImageClassifier, Normalise
@@ -65,7 +66,7 @@ def load_classifier(
     if unknown := set(arguments) - ARGUMENTS[library].keys():
         allowed = ", ".join(ARGUMENTS[library]) or "none"
         raise ValueError(
-            f"{', '.join(sorted(unknown))}: not an argument that a {library} classifier takes here (allowed: {allowed}); "
+            f"{', '.join(sorted(unknown))}: not an argument that a {library} classifier takes (allowed: {allowed}); "
             "build the network in Python and pass ImageClassifier(network)"
         )
     for key, value in arguments.items():
@@ -129,9 +130,35 @@ def _open_clip(name: str, weights: str, classes, templates, **arguments) -> tupl
     return ZeroShot(model.visual, embeddings, scale), transform, size
 
 
-def _pretrained(name: str, folder: str, **arguments) -> tuple[nn.Module, str, None]:
-    where, _, kind = name.rpartition(".")
-    cls = getattr(importlib.import_module(where), kind) if where else None
+def _pretrained(name: str, folder: str) -> tuple[nn.Module, str, None]:
+    cls = _known_class(name)
+    # transformers asks on the terminal whether to run code from the folder, unless told not to.
+    safe = {"trust_remote_code": False} if cls.__module__.startswith("transformers.") else {}
+    return cls.from_pretrained(folder, use_safetensors=True, **safe), "authors", None
+
+
+def _known_class(name: str) -> type:
+    """The class called `name`, in a closed set: nothing is imported because a string, or a file, names it.
+
+    Raises:
+        ValueError: not one of the classes of transformers, of diffusers, or of the shipped worlds.
+    """
+    library, _, kind = name.partition(".")
+    if kind.isidentifier() and library in ("transformers", "diffusers"):
+        source = {"transformers": transformers, "diffusers": diffusers}[library]
+        cls = getattr(source, kind, None)
+    else:
+        from . import worlds  # lazy: they import from here
+
+        own = {f"guidance.worlds.{stem}.{each.__name__}": each for stem, each in _own_classifiers(worlds)}
+        cls = own.get(name)
     if not (isinstance(cls, type) and issubclass(cls, nn.Module) and hasattr(cls, "from_pretrained")):
-        raise ValueError(f"{name} is not a class of modules with from_pretrained, written with its module")
-    return cls.from_pretrained(folder, use_safetensors=True, **arguments), "authors", None
+        raise ValueError(
+            f"{name} is not a class of networks in transformers or diffusers (written transformers.CLASS); "
+            "load any other network in Python and pass ImageClassifier(network)"
+        )
+    return cls
+
+
+def _own_classifiers(worlds) -> list[tuple[str, type]]:
+    return [("digits_classifier", worlds.DigitsClassifier), ("shapes_classifier", worlds.ShapesClassifier)]

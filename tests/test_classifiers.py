@@ -104,9 +104,11 @@ def test_the_digits_classifier_has_the_name_of_its_class():
         ({"spec": "timm:no_such_model:x.safetensors"}, "cannot load timm:no_such_model"),
         ({"spec": "open_clip:ViT-B-32", "classes": CLASSES}, "name one of its tags, or a safetensors file"),
         ({"spec": "torchvision:resnet18", "classes": CLASSES}, "classes are for open_clip"),
-        ({"spec": "pretrained:torch.nn.Linear:x"}, "not a class of modules with from_pretrained"),
-        ({"spec": "pretrained:os.system:x"}, "not a class of modules with from_pretrained"),
-        ({"spec": "pretrained:Linear:x"}, "not a class of modules with from_pretrained"),
+        ({"spec": "pretrained:torch.nn.Linear:x"}, "not a class of networks in transformers or diffusers"),
+        ({"spec": "pretrained:os.system:x"}, "not a class of networks in transformers or diffusers"),
+        ({"spec": "pretrained:transformers.pipeline:x"}, "not a class of networks in transformers or diffusers"),
+        ({"spec": "pretrained:transformers.utils.hub:x"}, "not a class of networks in transformers or diffusers"),
+        ({"spec": "pretrained:Linear:x"}, "not a class of networks in transformers or diffusers"),
     ],
 )
 def test_errors_say_what_is_wrong(arguments, message):
@@ -156,7 +158,17 @@ def test_a_mapping_cannot_make_a_library_unpickle(key, tmp_path):
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_arguments_of_a_constructor_are_numbers(library, tmp_path):
     spec = tiny_spec(library, tmp_path)
-    with pytest.raises(ValueError, match="num_classes of a .* classifier is a number"):
+    with pytest.raises(ValueError, match=f"num_classes of a {library} classifier is a number"):
         load_classifier(**spec | {"num_classes": "5"})
     with pytest.raises(ValueError, match="checkpoint_path: not an argument"):
         load_classifier(**spec, checkpoint_path="weights.pth")
+
+
+def test_no_module_is_imported_because_a_string_names_it(tmp_path, monkeypatch):
+    """With the working directory on the path, a checkpoint folder's own mod.py was run."""
+    (tmp_path / "hostile_module.py").write_text("import pathlib; pathlib.Path(__file__).with_name('ran').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("hostile_module.Network", "hostile_module", "transformers.hostile_module.Network"):
+        with pytest.raises(ValueError, match="not a class of networks"):
+            load_classifier(f"pretrained:{name}:{tmp_path}")
+    assert not (tmp_path / "ran").exists() and "hostile_module" not in sys.modules
