@@ -5,23 +5,23 @@ STAMP := $(VENV)/.installed
 .PHONY: demo test bench study clean
 
 demo: $(STAMP)  ## draw pictures with the shipped checkpoint: out/demo
-	$(VENV)/bin/python scripts/demo.py
+	$(VENV)/bin/diffusion-guidance demo
 
 test: $(STAMP)  ## lint, format and all tests
 	$(VENV)/bin/python -m pytest
 
 bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/overhead.json
-	$(VENV)/bin/python scripts/benchmark.py overhead --json out/overhead.json
+	$(VENV)/bin/python -m scripts.benchmarks overhead --json out/overhead.json
 
 study: $(STAMP)  ## measure every table in docs/results again (about four hours on two cores; resumes when killed)
-	$(VENV)/bin/python scripts/study_raag.py
-	$(VENV)/bin/python scripts/calibrate.py
-	$(VENV)/bin/python scripts/study_elucd.py
-	$(VENV)/bin/python scripts/study_diffier.py
-	$(VENV)/bin/python scripts/tune_encoder.py
-	$(VENV)/bin/python scripts/study_rigid.py
-	$(VENV)/bin/python scripts/study_peers.py
-	$(VENV)/bin/python scripts/tables.py
+	$(VENV)/bin/python -m scripts.studies.raag
+	$(VENV)/bin/diffusion-guidance calibrate
+	$(VENV)/bin/python -m scripts.studies.elucd
+	$(VENV)/bin/python -m scripts.studies.diffier
+	$(VENV)/bin/python -m scripts.studies.tune_encoder
+	$(VENV)/bin/python -m scripts.studies.rigid
+	$(VENV)/bin/python -m scripts.studies.peers
+	$(VENV)/bin/python -m scripts.studies.tables
 
 $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

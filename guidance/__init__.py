@@ -1,6 +1,6 @@
 """Adaptive guidance for diffusion models: composable callbacks that attach to any diffusers pipeline.
 
-from guidance import RAAG, Trace, attach
+from diffusion_guidance import RAAG, Trace, attach
 
 trace = Trace()
 with attach(pipe, [RAAG(w_max=18, alpha=12), trace]):
@@ -8,29 +8,35 @@ with attach(pipe, [RAAG(w_max=18, alpha=12), trace]):
 trace.plot("ratio.png")
 """
 
-from .attach import Attachment, attach
-from .calibration import fit_temperatures
-from .calibration_trace import CalibrationTrace
-from .callback import Callback, chain
-from .cfg import CFG, GuidanceInterval
-from .classifier import ClassifierGuidance
-from .classifier_gradient import class_gradient, class_log_prob
-from .classifiers import load_classifier
-from .combine import classifier_free_guidance
-from .configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
-from .decoding import latent_decoder
-from .detect import Detection, detect
-from .diffier import DiffIER
-from .families import Family, register_family
-from .guiders import CallbackGuider, GuiderCallback
-from .image_classifier import ImageClassifier
-from .mixin import GuidanceMixin
-from .raag import RAAG, raag, raag_ratio, raag_weight
-from .rigid import Detector, minder_similarity, rigid_similarity
-from .smooth import smoothed
-from .step import MissingUnconditionalError, Step
-from .trace import Trace
-from .trial import step_error
+if __name__ != "diffusion_guidance":
+    raise ImportError(
+        f"this package is imported as diffusion_guidance, not as {__name__}; install it (pip install -e .) "
+        "instead of putting its folder's parent on the path"
+    )
+
+from .attachment.attach import Attachment, attach
+from .attachment.families import Family, register_family
+from .attachment.guiders import CallbackGuider, GuiderCallback
+from .attachment.mixin import GuidanceMixin
+from .core.callback import Callback, chain
+from .core.combine import classifier_free_guidance
+from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+from .core.next_sample import step_error
+from .core.step import MissingUnconditionalError, Step
+from .detection.rigid import Detector, minder_similarity, rigid_similarity
+from .detection.watch import Detection, detect
+from .methods.cfg import CFG, GuidanceInterval
+from .methods.classifier.calibration_trace import CalibrationTrace
+from .methods.classifier.decoding import latent_decoder
+from .methods.classifier.gradient import class_gradient, class_log_prob
+from .methods.classifier.guidance import ClassifierGuidance
+from .methods.classifier.smooth import smoothed
+from .methods.classifier.temperatures import fit_temperatures
+from .methods.diffier import DiffIER
+from .methods.raag import RAAG, raag, raag_ratio, raag_weight
+from .methods.trace import Trace
+from .networks.classifiers import load_classifier
+from .networks.image_classifier import ImageClassifier
 
 
 __version__ = "0.1.0"

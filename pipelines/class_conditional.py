@@ -8,8 +8,8 @@ from diffusers import DiffusionPipeline, DiTTransformer2DModel, ImagePipelineOut
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 
-from guidance import Family, register_family
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance import Family, register_family
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 register_family(

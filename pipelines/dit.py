@@ -2,8 +2,8 @@
 
 from diffusers import DiTPipeline
 
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 class GuidedDiTPipeline(GuidanceMixin, DiTPipeline):
-    """See `guidance.mixin.GuidanceMixin` and `diffusers.DiTPipeline`."""
+    """See `GuidanceMixin` and `diffusers.DiTPipeline`."""

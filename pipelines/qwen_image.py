@@ -2,8 +2,8 @@
 
 from diffusers import QwenImagePipeline
 
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 class GuidedQwenImagePipeline(GuidanceMixin, QwenImagePipeline):
-    """See `guidance.mixin.GuidanceMixin` and `diffusers.QwenImagePipeline`."""
+    """See `GuidanceMixin` and `diffusers.QwenImagePipeline`."""

@@ -2,8 +2,8 @@
 
 from diffusers import StableDiffusion3Pipeline
 
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 class GuidedStableDiffusion3Pipeline(GuidanceMixin, StableDiffusion3Pipeline):
-    """See `guidance.mixin.GuidanceMixin` and `diffusers.StableDiffusion3Pipeline`."""
+    """See `GuidanceMixin` and `diffusers.StableDiffusion3Pipeline`."""

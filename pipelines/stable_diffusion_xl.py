@@ -2,8 +2,8 @@
 
 from diffusers import StableDiffusionXLPipeline
 
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 class GuidedStableDiffusionXLPipeline(GuidanceMixin, StableDiffusionXLPipeline):
-    """See `guidance.mixin.GuidanceMixin` and `diffusers.StableDiffusionXLPipeline`."""
+    """See `GuidanceMixin` and `diffusers.StableDiffusionXLPipeline`."""

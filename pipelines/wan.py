@@ -2,8 +2,8 @@
 
 from diffusers import WanPipeline
 
-from guidance.mixin import GuidanceMixin
+from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 
 class GuidedWanPipeline(GuidanceMixin, WanPipeline):
-    """See `guidance.mixin.GuidanceMixin` and `diffusers.WanPipeline`."""
+    """See `GuidanceMixin` and `diffusers.WanPipeline`."""

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from guidance.classifiers import load_classifier
-from guidance.image_classifier import ImageClassifier
+from diffusion_guidance.networks.classifiers import load_classifier
+from diffusion_guidance.networks.image_classifier import ImageClassifier
 
 
 LIBRARIES = ("torchvision", "timm", "open_clip")

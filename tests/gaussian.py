@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from guidance import Family, register_family
+from diffusion_guidance import Family, register_family
 
 
 class GaussianVelocity(torch.nn.Module):

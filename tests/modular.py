@@ -3,7 +3,7 @@
 import diffusers
 import torch
 
-from tests.tiny_families import FAMILIES, Tiny
+from .tiny_families import FAMILIES, Tiny
 
 
 TINY = {tiny.name: tiny for tiny in FAMILIES}

@@ -23,7 +23,7 @@ def test_importing_prints_nothing_and_reaches_no_network():
         "import socket\n"
         "def refuse(*_, **__): raise AssertionError('network')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "import guidance, sys\n"
+        "import diffusion_guidance, sys\n"
         "assert 'matplotlib' not in sys.modules and 'sklearn' not in sys.modules\n"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

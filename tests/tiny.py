@@ -9,7 +9,7 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 
-from guidance.worlds.shapes_model import (
+from diffusion_guidance.worlds.shapes_model import (
     build_autoencoder,
     build_pipeline,
     build_text_encoder,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from ..files import write_atomic, write_json
+from ..core.files import write_atomic, write_json
 
 
 FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")

@@ -1,12 +1,12 @@
 """Measuring pictures: streaming statistics, distances between sets, resumable runs, reports."""
 
-from .chunks import ChunkStore
-from .extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
-from .figure import Figure, jackknife, mean_figure
-from .frechet import frechet_distance, frechet_figure
-from .kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
-from .moments import Moments
-from .neighbours import density_coverage, neighbour_figures, precision_recall
+from ..networks.extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
+from .metrics.estimate import Figure, jackknife, mean_figure
+from .metrics.frechet import frechet_distance, frechet_figure
+from .metrics.kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
+from .metrics.moments import Moments
+from .metrics.neighbours import density_coverage, neighbour_figures, precision_recall
+from .metrics.scores import clip_score, correct, inception_score, inception_score_figure
 from .publish import publish, publish_curves
 from .references import load_reference, load_side
 from .report import (
@@ -20,8 +20,8 @@ from .report import (
     write_report,
 )
 from .run import collect, extractor_measure, pipeline_draw
-from .scores import clip_score, correct, inception_score, inception_score_figure
 from .sources import Pictures, Reference, find_run, read_statistics
+from .store import ChunkStore
 from .study import Subject, measure_setting, study
 from .summary import figures_row, summarise
 

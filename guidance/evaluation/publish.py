@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..files import write_atomic
+from ..core.files import write_atomic
 from .report import contact_sheet, curve_plot, describe_run, markdown_table, pareto_plot, write_report
 from .sources import Reference
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from .chunks import ChunkStore
-from .extractors import Extractor
+from ..networks.extractors import Extractor
 from .run import collect, extractor_measure
 from .sources import Pictures, Reference, find_run, has_statistics, read_statistics
+from .store import ChunkStore
 
 
 def load_side(path: Path, extractor: Extractor | None, out: Path, batch_size: int = 16, state=None) -> ChunkStore:

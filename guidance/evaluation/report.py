@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ..files import write_atomic, write_json
-from ..generation import versions
+from ..core.files import write_atomic, write_json
+from .sampling import versions
 
 
 #: Figures of which less is better; of all others more is.
@@ -66,8 +66,19 @@ def describe_run(**facts) -> dict:
 
     It holds no time and no host name, so the same run writes the same bytes.
     """
-    command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
-    return {"command": command, "commit": _commit(), "versions": versions()} | facts
+    return {"command": _command(), "commit": _commit(), "versions": versions()} | facts
+
+
+def _command() -> str:
+    """The command line of this process, as it is typed: `python -m MODULE`, the installed command, or a file."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if sys.argv[0].startswith("diffusion-guidance"):
+        program = sys.argv[0].split()
+    elif spec is not None:
+        program = ["python", "-m", spec.name.removesuffix(".__main__")]
+    else:
+        program = ["python", os.path.relpath(sys.argv[0])]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _commit() -> str | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..generation import keep_settings, sample
-from .chunks import CHUNK, ChunkStore
-from .extractors import Extractor
-from .scores import clip_score
+from ..networks.extractors import Extractor
+from .metrics.scores import clip_score
+from .sampling import keep_settings, sample
+from .store import CHUNK, ChunkStore
 
 
 #: Pictures (B, 3, H, W) in [0, 1] of B seeds, and further arrays with one row a seed.

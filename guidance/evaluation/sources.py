@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .chunks import ChunkStore
-from .frechet import merged
-from .moments import Moments
+from ..core.files import file_digest
+from .metrics.frechet import merged
+from .metrics.moments import Moments
+from .store import ChunkStore
 
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -150,18 +151,6 @@ class Pictures:
                 return np.asarray(image.convert("RGB"))
         except (OSError, UnidentifiedImageError) as error:
             raise ValueError(f"cannot read the picture {path}: {error}") from None
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits. Raises ValueError if it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _open_npz(path: Path):

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .chunks import CHUNK, ChunkStore
-from .extractors import Extractor
+from ..networks.extractors import Extractor
 from .features import as_features
 from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
+from .store import CHUNK, ChunkStore
 from .summary import figures_row, summarise
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from .chunks import ChunkStore
-from .figure import Figure, mean_figure
-from .frechet import PARTS, frechet_figure
-from .kernels import cmmd_figure, kid_figure
-from .neighbours import neighbour_figures
-from .scores import inception_score_figure
+from .metrics.estimate import Figure, mean_figure
+from .metrics.frechet import PARTS, frechet_figure
+from .metrics.kernels import cmmd_figure, kid_figure
+from .metrics.neighbours import neighbour_figures
+from .metrics.scores import inception_score_figure
 from .sources import Reference
+from .store import ChunkStore
 
 
 #: What may be asked for. All but the first and the last need the features of both sides in memory.

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transfo
 from diffusers.models.attention_processor import Attention
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from ..files import write_atomic
+from ..core.files import write_atomic
 from .shapes import vocabulary
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..files import write_atomic
+from ..core.files import write_atomic
 
 
 @dataclass(frozen=True)

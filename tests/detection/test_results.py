@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from guidance.detection.results import FIELDS, ResultFile, encode_rows, file_stamp, read_rows, settings_path
-from guidance.detection.run import batched
+from diffusion_guidance.detection.results import FIELDS, ResultFile, encode_rows, file_stamp, read_rows, settings_path
+from diffusion_guidance.detection.scoring import batched
 
 
 PATHS = ["a.png", 'quote".png', "comma,.png", "line\nbreak.png", "return\r.png", "é.png", "\udcff.png", "last.png"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from guidance import RAAG
-from guidance.evaluation import (
+from diffusion_guidance import RAAG
+from diffusion_guidance.evaluation import (
     ChunkStore,
     Extractor,
     Reference,
@@ -17,7 +17,7 @@ from guidance.evaluation import (
     summarise,
     write_report,
 )
-from guidance.evaluation.chunks import CHUNK
+from diffusion_guidance.evaluation.store import CHUNK
 
 from ..tiny import PROMPTS, tiny_sd3
 

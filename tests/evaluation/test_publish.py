@@ -1,8 +1,8 @@
 import torch
 from PIL import Image
 
-from guidance.evaluation import Reference, read_report
-from guidance.evaluation.publish import publish, publish_curves
+from diffusion_guidance.evaluation import Reference, read_report
+from diffusion_guidance.evaluation.publish import publish, publish_curves
 
 
 FIGURE = {"frechet": 2.0, "frechet_interval": [1.0, 3.0], "frechet_warning": "!"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from guidance.evaluation import (
+from diffusion_guidance.evaluation import (
     contact_sheet,
     curve_plot,
     describe_run,

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.evaluation import ChunkStore, Moments, find_run, read_report
-from guidance.evaluation.run import describe_seeds
+from diffusion_guidance.evaluation import ChunkStore, Moments, find_run, read_report
+from diffusion_guidance.evaluation.run import describe_seeds
 
 from . import runs
 from .runs import EXTRACTOR, noise_draw, report, run, run_and_report

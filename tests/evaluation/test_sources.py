@@ -5,7 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from guidance.evaluation import Extractor, Moments, Pictures, Reference, load_reference, load_side, read_statistics
+from diffusion_guidance.evaluation import (
+    Extractor,
+    Moments,
+    Pictures,
+    Reference,
+    load_reference,
+    load_side,
+    read_statistics,
+)
 
 
 FEATURES = np.random.default_rng(0).standard_normal((40, 5))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from guidance.evaluation.run import process_state
+from diffusion_guidance.evaluation.run import process_state
 from tests.evaluation.runs import noise_draw, report, run
 
 

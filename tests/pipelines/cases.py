@@ -6,8 +6,9 @@ from pathlib import Path
 import diffusers
 import torch
 
-import pipelines
-from tests.tiny_families import FAMILIES, Tiny
+from diffusion_guidance import pipelines
+
+from ..tiny_families import FAMILIES, Tiny
 
 
 FOLDER = Path(pipelines.__file__).parent

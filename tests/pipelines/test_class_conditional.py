@@ -10,9 +10,10 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from guidance import CFG, RAAG, MissingUnconditionalError, Trace
-from pipelines import ClassConditionalPipeline
-from tests.pipelines.cases import digits, digits_transformer
+from diffusion_guidance import CFG, RAAG, MissingUnconditionalError, Trace
+from diffusion_guidance.pipelines import ClassConditionalPipeline
+
+from .cases import digits, digits_transformer
 
 
 @pytest.fixture(scope="module")

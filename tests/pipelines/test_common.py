@@ -9,11 +9,12 @@ import pytest
 import torch
 from diffusers import DiTTransformer2DModel
 
-from guidance import CFG, RAAG
-from pipelines import GuidedStableDiffusion3Pipeline
-from tests.pipelines.cases import CASES
-from tests.pipelines.test_pipelines import load, named
-from tests.tiny import PROMPTS, tiny_sd3
+from diffusion_guidance import CFG, RAAG
+from diffusion_guidance.pipelines import GuidedStableDiffusion3Pipeline
+
+from ..tiny import PROMPTS, tiny_sd3
+from .cases import CASES
+from .test_pipelines import load, named
 
 
 RATIO_AWARE = RAAG(w_max=6.0, alpha=3.0)

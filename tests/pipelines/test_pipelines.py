@@ -9,8 +9,9 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from guidance import RAAG, attach
-from tests.pipelines.cases import CASES, DERIVED, FOLDER
+from diffusion_guidance import RAAG, attach
+
+from .cases import CASES, DERIVED, FOLDER
 
 
 RATIO_AWARE = RAAG(w_max=6.0, alpha=3.0)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits as scikit_learn_digits
 
-from guidance.worlds import load_digits
+from diffusion_guidance.worlds import load_digits
 
 
 def test_all_digits_are_those_of_scikit_learn():

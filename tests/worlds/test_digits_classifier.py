@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from guidance.worlds import load_digits
-from guidance.worlds.digits_classifier import DigitsClassifier
+from diffusion_guidance.worlds import load_digits
+from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
 
 
 @pytest.mark.parametrize("name", ["digits-classifier", "digits-judge"])

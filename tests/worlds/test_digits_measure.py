@@ -1,8 +1,8 @@
 import torch
 
-from guidance.worlds import load_digits
-from guidance.worlds.digits_classifier import DigitsClassifier
-from guidance.worlds.digits_measure import label, measure, real_features
+from diffusion_guidance.worlds import load_digits
+from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
+from diffusion_guidance.worlds.digits_measure import label, measure, real_features
 
 
 def test_classes_come_in_rotation():

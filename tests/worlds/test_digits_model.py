@@ -1,6 +1,6 @@
 import torch
 
-from guidance.worlds.digits_model import build_transformer
+from diffusion_guidance.worlds.digits_model import build_transformer
 
 
 def test_no_block_drops_the_class_by_itself():

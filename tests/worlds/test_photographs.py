@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from guidance.worlds.photographs import SPLITS, load_patches, load_photographs
+from diffusion_guidance.worlds.photographs import SPLITS, load_patches, load_photographs
 
 
 def test_no_photograph_is_in_two_splits():

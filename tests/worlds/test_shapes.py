@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from guidance.worlds import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
-from guidance.worlds.shapes import vocabulary
-from guidance.worlds.shapes_measure import caption
-from guidance.worlds.shapes_model import TEXT_TOKENS, build_tokenizer
+from diffusion_guidance.worlds import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
+from diffusion_guidance.worlds.shapes import vocabulary
+from diffusion_guidance.worlds.shapes_measure import caption
+from diffusion_guidance.worlds.shapes_model import TEXT_TOKENS, build_tokenizer
 
 
 def scenes(count: int, seed: int = 0) -> Scenes:
@@ -35,7 +35,7 @@ def test_every_value_of_every_attribute_occurs():
 
 
 def test_empty_quadrants_show_the_background_and_full_ones_the_colour():
-    from guidance.worlds.shapes import _BACKGROUND_RGB, _RGB
+    from diffusion_guidance.worlds.shapes import _BACKGROUND_RGB, _RGB
 
     batch = scenes(64)
     images, attributes = batch.render(), batch.attributes()
@@ -62,7 +62,7 @@ def test_areas_are_those_of_geometry():
             quadrant, colour = batch.quadrant[i, 0].item(), batch.colour[i, 0].item()
             top, left = 16 * (quadrant // 2), 16 * (quadrant % 2)
             patch = batch[i : i + 1].render()[0, :, top : top + 16, left : left + 16]
-            from guidance.worlds.shapes import _BACKGROUND_RGB, _RGB
+            from diffusion_guidance.worlds.shapes import _BACKGROUND_RGB, _RGB
 
             back, front = _BACKGROUND_RGB[ground[i]] / 255, _RGB[colour] / 255
             channel = (front - back).abs().argmax()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidance.worlds import Scenes, ShapesClassifier, aligned
+from diffusion_guidance.worlds import Scenes, ShapesClassifier, aligned
 
 
 ASSETS = Path(__file__).parents[2] / "assets"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidance.worlds import Scenes, ShapesClassifier
-from guidance.worlds.shapes_measure import caption, measure, real_features
+from diffusion_guidance.worlds import Scenes, ShapesClassifier
+from diffusion_guidance.worlds.shapes_measure import caption, measure, real_features
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from guidance import CFG
-from guidance.evaluation import Moments, frechet_distance, pipeline_draw
-from guidance.generation import load_pipeline
-from guidance.worlds import Scenes
-from guidance.worlds.subjects import load_subject
+from diffusion_guidance import CFG
+from diffusion_guidance.evaluation import Moments, frechet_distance, pipeline_draw
+from diffusion_guidance.evaluation.sampling import load_pipeline
+from diffusion_guidance.worlds import Scenes
+from diffusion_guidance.worlds.subjects import load_subject
 
 
 ASSETS = Path(__file__).parents[2] / "assets"

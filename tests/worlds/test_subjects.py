@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from guidance.evaluation import frechet_distance
-from guidance.worlds.subjects import load_subject
+from diffusion_guidance.evaluation import frechet_distance
+from diffusion_guidance.worlds.subjects import load_subject
 
 
 ASSETS = Path(__file__).parents[2] / "assets"

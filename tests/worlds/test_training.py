@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from guidance.worlds.training import Plan, train
+from diffusion_guidance.worlds.training import Plan, train
 
 
 class Stop(Exception):

@@ -1,0 +1,217 @@
+"""What a callback sees: one evaluation of the denoiser, immutable, and the way to evaluate it elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+import torch
+
+from .combine import classifier_free_guidance, projected_weight
+from .levels import Level
+from .parameterization import from_x0, to_x0
+
+
+class MissingUnconditionalError(RuntimeError):
+    """A callback asked for the unconditional prediction, and the pipeline ran without that pass."""
+
+
+class Denoiser(Protocol):
+    """The network with the conditioning of the current call, as a `Step` needs it; `attach` provides it."""
+
+    def level(self, timestep: torch.Tensor, index: int | None) -> Level:
+        """(alpha, sigma) at a position of the sampler's grid, or at any training time when `index` is None."""
+
+    def predict(
+        self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(cond, uncond) predictions at another sample and time; one more evaluation of the network."""
+
+    def grid(self, index: int) -> torch.Tensor:
+        """The timestep at position `index` of the sampler's grid."""
+
+    def conditioning(self, name: str) -> torch.Tensor:
+        """What the network was given as argument `name` in this step, for the conditional prediction alone."""
+
+    def component(self, name: str) -> object | None:
+        """The pipeline's component `name` (its VAE, its scheduler), or None where it has none."""
+
+    @property
+    def scheduler(self):
+        """The pipeline's scheduler, to be read only."""
+
+    def reuse(self, step: "Step") -> bool:
+        """Let the latest evaluation, made for `step`, stand for the pipeline's own in its next step, and so save that
+        one. False, and nothing done, where the next sample is not that of `trial.next_step`, or it was not the latest.
+        """
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network itself (of several, the one of this step)."""
+
+    @property
+    def missing(self) -> str:
+        """What to say when there is no unconditional prediction: the argument to set."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One evaluation of the denoiser, as the scheduler's `step` is about to use it. B samples, any trailing shape.
+
+    Attributes:
+        sample: (B, ...) the noisy sample, `alpha * x0 + sigma * eps`, in the scheduler's own scaling.
+        timestep: the scheduler's timestep, a 0-d tensor.
+        index, total: position of this evaluation in the pipeline's call, from 0, and how many there will be.
+        prediction_type: the space of all predictions: "epsilon", "v_prediction", "sample" (x0) or "flow_prediction"
+            (velocity eps - x0).
+        denoiser: the network, to evaluate it elsewhere.
+        predicted: (cond, uncond) or None to evaluate the network when first asked; uncond is None without that pass.
+        combined: the pipeline's own combination of the two, or None where it made none, or changed it afterwards (see
+            `PostProcessing`); see `pipeline_prediction`.
+        weight: of that combination where the pipeline tells it, or what finds it when asked; see `pipeline_weight`.
+        grid_index: position on the sampler's grid, or None when off the grid.
+        truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
+        elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
+        ahead: how far along the sampler's grid `at` went from there, so that `index + ahead` is the position of this
+            evaluation; 0 off the grid.
+        notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`. Names with a leading underscore
+            are between callbacks, and not traced.
+    """
+
+    sample: torch.Tensor
+    timestep: torch.Tensor
+    index: int
+    total: int
+    prediction_type: str
+    denoiser: Denoiser
+    predicted: tuple[torch.Tensor, torch.Tensor | None] | None = None
+    combined: torch.Tensor | None = None
+    weight: float | torch.Tensor | Callable[[], float | torch.Tensor] | None = None
+    grid_index: int | None = None
+    truncated: bool = False
+    elsewhere: bool = False
+    ahead: int = 0
+    notes: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def cond(self) -> torch.Tensor:
+        """(B, ...) conditional prediction, in the space of `prediction_type`, in the network's dtype."""
+        return self._pair[0]
+
+    @property
+    def uncond(self) -> torch.Tensor:
+        """(B, ...) unconditional prediction.
+
+        Raises:
+            MissingUnconditionalError: the pipeline ran without that pass; the message names the argument to set.
+        """
+        if self._pair[1] is None:
+            raise MissingUnconditionalError(self.denoiser.missing)
+        return self._pair[1]
+
+    @property
+    def has_unconditional(self) -> bool:
+        """Whether the pipeline ran the unconditional pass in this step."""
+        return self._pair[1] is not None
+
+    @cached_property
+    def _pair(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if self.predicted is not None:
+            return self.predicted
+        return self.denoiser.predict(self.sample, self.timestep, lambda: self._level)
+
+    @cached_property
+    def _level(self) -> Level:
+        return self.denoiser.level(self.timestep, self.grid_index)
+
+    @property
+    def alpha(self) -> torch.Tensor:
+        """0-d float32. Raises ValueError when the scheduler is not understood."""
+        return self._level[0]
+
+    @property
+    def sigma(self) -> torch.Tensor:
+        """0-d float32. Raises ValueError when the scheduler is not understood."""
+        return self._level[1]
+
+    @cached_property
+    def pipeline_weight(self) -> float | torch.Tensor:
+        """The weight w of the pipeline's own `uncond + w * (cond - uncond)`.
+
+        Where the pipeline keeps it in a local variable it is recovered from `combined`, per sample, in float32:
+        `<combined - uncond, cond - uncond> / ||cond - uncond||^2` (1 where the two predictions are equal).
+        """
+        if self.weight is not None:
+            return self.weight() if callable(self.weight) else self.weight
+        return projected_weight(self.combined, self.cond, self.uncond)
+
+    def pipeline_prediction(self) -> torch.Tensor:
+        """What the pipeline itself would use here, before its post-processing: its combination, or the same formula
+        at another point. The same tensor each time."""
+        return self._own
+
+    @cached_property
+    def _own(self) -> torch.Tensor:
+        if self.combined is not None:
+            return self.combined
+        if not self.has_unconditional:
+            return self.cond
+        return classifier_free_guidance(self.cond, self.uncond, self.pipeline_weight)
+
+    def is_own(self, prediction: torch.Tensor) -> bool:
+        """Whether `prediction` is the very tensor that `pipeline_prediction` gave."""
+        return prediction is self.__dict__.get("_own")  # not made anew for this question
+
+    def conditioning(self, name: str) -> torch.Tensor:
+        """(B, ...) what the network was given as argument `name` (`class_labels`, ...) for the conditional prediction.
+
+        Raises:
+            ValueError: the network has no such argument in this step; the message lists those that it has.
+        """
+        return self.denoiser.conditioning(name)
+
+    def denoise(self, sample: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(cond, uncond) at another sample (B, ...) and training time, with this call's conditioning."""
+        other = self.at(sample, timestep=timestep)
+        return other._pair
+
+    def at(self, sample: torch.Tensor, *, index: int | None = None, timestep: torch.Tensor | None = None) -> "Step":
+        """The step at another sample (B, ...) and a position of the sampler's grid, or any training time.
+
+        The network is evaluated only when `cond` or `uncond` is read. `proceed` accepts the result.
+
+        Raises:
+            ValueError: not exactly one of `index` and `timestep`, or a sample of another shape.
+        """
+        if (index is None) == (timestep is None):
+            raise ValueError("give either index (a position of the sampler's grid) or timestep (any training time)")
+        if sample.shape != self.sample.shape:
+            raise ValueError(f"sample has shape {tuple(sample.shape)}, expected {tuple(self.sample.shape)}")
+        if timestep is self.timestep:
+            index = self.grid_index  # where a sampler warps its grid, the position tells the level better than the time
+        return replace(
+            self,
+            sample=sample,
+            timestep=self.denoiser.grid(index) if timestep is None else torch.as_tensor(timestep),
+            grid_index=index,
+            predicted=None,
+            combined=None,
+            weight=self.pipeline_weight if self.has_unconditional else None,
+            elsewhere=True,
+            ahead=0 if index is None or self.grid_index is None else self.ahead + index - self.grid_index,
+            notes={},
+        )
+
+    def to_x0(self, prediction: torch.Tensor) -> torch.Tensor:
+        """The denoised estimate (B, ...) that `prediction` implies, in float32."""
+        return to_x0(prediction, self.sample, self.alpha, self.sigma, self.prediction_type)
+
+    def to_eps(self, prediction: torch.Tensor) -> torch.Tensor:
+        """The noise (B, ...) that `prediction` implies, in float32. Infinite where sigma is 0."""
+        if self.prediction_type == "epsilon":
+            return prediction.float()
+        return (self.sample.float() - self.alpha * self.to_x0(prediction)) / self.sigma
+
+    def from_x0(self, x0: torch.Tensor) -> torch.Tensor:
+        """The prediction, in the network's parameterization and in float32, whose denoised estimate is `x0`."""
+        return from_x0(x0, self.sample, self.alpha, self.sigma, self.prediction_type)

@@ -1,0 +1,81 @@
+"""Scores of picture files: read and resized by threads, scored in batches, given out in the order of the paths."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import torch
+
+from ..images.reading import MAX_PIXELS, Skipped, read_picture
+from .results import FIELDS, file_stamp
+
+
+DIGITS = 6  # of a score; below them, the rounding of batched kernels
+
+
+def batched(paths: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of `size` paths, the last one shorter."""
+    paths = iter(paths)
+    while batch := list(islice(paths, size)):
+        yield batch
+
+
+def score_files(
+    detector, batches: Iterable[Sequence[str]], workers: int = 2, max_pixels: int = MAX_PIXELS
+) -> Iterator[list[dict]]:
+    """For each batch of paths its rows, with `FIELDS`; `error` tells why a file has no score.
+
+    Threads read ahead by one batch, so two batches of encoder inputs, and one picture a worker, are in memory at once.
+    Pillow and torch let other threads run while they decode and resize.
+
+    Args:
+        detector: `prepare`, `score_prepared`, and, if it has a `calibration`, `verdict`; see `Detector`.
+            Its encoder has a size, so that pictures of all sizes make one batch.
+        workers: threads.
+        max_pixels: larger pictures get an error; see `read_picture`.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future]] = deque()
+        try:
+            for batch in batches:
+                waiting.append([pool.submit(_load, detector, path, max_pixels) for path in batch])
+                if len(waiting) > 1:
+                    yield _score(detector, waiting.popleft())
+            while waiting:
+                yield _score(detector, waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _load(detector, path: str, max_pixels: int) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
+    row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
+    picture = read_picture(path, max_pixels)
+    if isinstance(picture, Skipped):
+        return row | {"error": picture.reason}, None
+    height, width = picture.pixels.shape[1:]
+    row |= {"width": width, "height": height, "format": picture.format, "note": "; ".join(picture.notes) or None}
+    return row, detector.prepare(picture.pixels[None].float().div_(255))
+
+
+def _score(detector, futures: list[Future]) -> list[dict]:
+    loaded = [future.result() for future in futures]
+    futures.clear()  # they hold the pictures
+    prepared = [inputs for _, inputs in loaded if inputs is not None]
+    rows = [row for row, inputs in loaded if inputs is not None]
+    if prepared:
+        inputs, seeds = (torch.cat(parts) for parts in zip(*prepared, strict=True))
+        scores = detector.score_prepared(inputs, seeds).tolist()
+        for row, score in zip(rows, scores, strict=True):
+            if math.isfinite(score):
+                row["score"] = round(score, DIGITS)
+            else:
+                row["error"] = f"the encoder's features give a score of {score}"
+    rows = [row for row in rows if row["error"] is None]
+    if detector.calibration is not None and rows:
+        # Judged as written, so that a reader of the file comes to the same verdicts.
+        scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
+        for row, verdict in zip(rows, detector.verdict(scores), strict=True):
+            row["verdict"] = verdict
+    return [row for row, _ in loaded]

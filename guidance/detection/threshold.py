@@ -1,0 +1,134 @@
+"""From the scores of real pictures to a decision: a threshold with its interval, and a band of "unsure"."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+
+from ..core.files import write_json
+
+
+CONFIDENCE = 0.95
+VERDICTS = ("generated", "unsure", "real")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where a detector's scores begin to mean "generated".
+
+    Attributes:
+        threshold: the quantile of the real scores at `false_positive_rate`; lower scores mean generated.
+        interval: ends of its 95 % interval.
+        unsure: (low, high): below it "generated", above it "real", within it (ends included) "unsure".
+        false_positive_rate: the part of real pictures that may be called generated.
+        samples: how many real pictures it rests on.
+        identity: of the detector whose scores these were; of no other are they true.
+    """
+
+    threshold: float
+    interval: tuple[float, float]
+    unsure: tuple[float, float]
+    false_positive_rate: float
+    samples: int
+    identity: dict
+
+    def codes(self, scores: torch.Tensor) -> torch.Tensor:
+        """(B,) int64 on the device of `scores` (B,): positions in `VERDICTS`. A score that is NaN is unsure."""
+        low, high = self.unsure
+        return 1 + (scores > high).to(torch.int64) - (scores < low).to(torch.int64)
+
+    def verdicts(self, scores: torch.Tensor) -> list[str]:
+        """ "real", "generated" or "unsure" for each of the scores (B,). Waits for the device."""
+        return [VERDICTS[code] for code in self.codes(torch.as_tensor(scores)).tolist()]
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write all this as JSON, atomically."""
+        return write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Calibration":
+        """What `save` wrote. Raises ValueError if `path` is no such file."""
+        try:
+            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            ends = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("interval", "unsure")}
+            return cls(
+                float(fields["threshold"]),
+                **ends,
+                false_positive_rate=float(fields["false_positive_rate"]),
+                samples=int(fields["samples"]),
+                identity=dict(fields["identity"]),
+            )
+        except (
+            OSError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            KeyError,
+            TypeError,
+            IndexError,
+            ValueError,
+        ) as error:
+            raise ValueError(f"cannot read a calibration from {path}: {error!r}") from None
+
+
+def needed_samples(false_positive_rate: float) -> int:
+    """How many real pictures a threshold at that rate needs, for its interval to have a lower end."""
+    _check_rate(false_positive_rate)
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-false_positive_rate))
+
+
+def calibrate(
+    scores: Sequence[float] | torch.Tensor,
+    false_positive_rate: float,
+    identity: dict,
+    unsure_rate: float | None = None,
+) -> Calibration:
+    """A threshold that `false_positive_rate` of real pictures fall below.
+
+    The interval has order statistics for its ends, chosen by the binomial distribution, so it holds for scores of any
+    distribution. The band of "unsure" is that interval: "generated" is said only below its lower end, so with 97.5 %
+    confidence of at most `false_positive_rate` of the real pictures.
+
+    Args:
+        scores: (N,) of real pictures that are like those to be judged, from the detector of `identity`.
+        false_positive_rate: in (0, 0.5].
+        identity: see `Detector.identity`.
+        unsure_rate: to widen the band upwards, until this part of the real pictures is below its upper end.
+
+    Raises:
+        ValueError: too few scores (the message says how many are needed), a score that is not finite, a rate out of
+            range, or an `unsure_rate` below `false_positive_rate`.
+    """
+    needed = needed_samples(false_positive_rate)
+    values = np.sort(np.asarray(torch.as_tensor(scores).detach().cpu(), dtype=np.float64))
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError("scores must be one finite number a picture")
+    count = len(values)
+    if count < needed:
+        raise ValueError(
+            f"{count} real pictures are too few for a false-positive rate of {false_positive_rate:g}: it takes at "
+            f"least {needed}; give more pictures, or ask for a higher rate"
+        )
+    below = stats.binom(count, false_positive_rate)
+    tail = (1 - CONFIDENCE) / 2
+    first = int(below.ppf(tail))  # the largest k with P(fewer than k scores below the quantile) <= tail
+    first = first if below.cdf(first - 1) <= tail else first - 1
+    last = min(int(below.ppf(1 - tail)), count - 1)  # P(at most that many below) >= 1 - tail
+    low, high = float(values[max(first - 1, 0)]), float(values[last])
+    threshold = float(np.quantile(values, false_positive_rate))
+    upper = high
+    if unsure_rate is not None:
+        if not false_positive_rate <= unsure_rate < 1:
+            raise ValueError(f"unsure_rate must be between the false-positive rate and 1, got {unsure_rate}")
+        upper = max(high, float(np.quantile(values, unsure_rate)))
+    return Calibration(threshold, (low, high), (low, upper), false_positive_rate, count, identity)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate <= 0.5:
+        raise ValueError(f"a false-positive rate lies above 0 and is at most 0.5, got {rate}")

@@ -1,0 +1,148 @@
+"""Pictures from seeds: one random generator a seed, files named by seed, existing ones skipped."""
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..attachment.attach import attach
+from ..core.files import write_atomic, write_json
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to draw: `condition` is a prompt, or a class id where the pipeline takes `class_labels`."""
+
+    seed: int
+    condition: str | int
+    path: Path
+
+
+def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pair: bool = False) -> list[Picture]:
+    """Every condition with every seed; with `pair`, the seed at position k takes condition k modulo their number.
+
+    Files are SEED.png, in a folder for each condition (000, 001, ...) where a seed is used more than once.
+    """
+    if pair or len(conditions) == 1:
+        return [
+            Picture(seed, conditions[k % len(conditions)], folder / f"{seed:06d}.png") for k, seed in enumerate(seeds)
+        ]
+    return [
+        Picture(seed, condition, folder / f"{number:03d}" / f"{seed:06d}.png")
+        for number, condition in enumerate(conditions)
+        for seed in seeds
+    ]
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator a seed, on the CPU, so that a seed means the same noise on every device and in every batch."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance: Sequence, **call):
+    """Call `pipe` once: every prompt or class id with the generator of its seed.
+
+    Returns:
+        What the pipeline returned, and the network evaluations a picture; a conditional and an unconditional pass
+        count as one.
+    """
+    name = "class_labels" if isinstance(conditions[0], int) else "prompt"
+    with attach(pipe, guidance) if guidance else nullcontext() as attachment:
+        output = pipe(**{name: list(conditions)}, generator=generators(seeds), **call)
+        evaluations = len(pipe.scheduler.timesteps) + (attachment.evaluations if guidance else 0)
+    return output, evaluations
+
+
+def generate(pipe, pictures: Sequence[Picture], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:
+    """Draw those `pictures` whose file is missing, and yield each path when its file is whole.
+
+    A picture depends on its seed and condition, not on the batch (but for rounding: kernels sum in an order that can
+    depend on the batch's size). A killed run that is started again draws the rest.
+    """
+    missing = [picture for picture in pictures if not picture.path.exists()]
+    with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture") as progress:
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start : start + batch_size]
+            conditions, numbers = zip(*((picture.condition, picture.seed) for picture in batch), strict=True)
+            output, _ = sample(pipe, conditions, numbers, guidance, output_type="pil", **call)
+            for picture, image in zip(batch, output.images, strict=True):
+                write_atomic(picture.path, image.save)
+                progress.update()
+                yield picture.path
+
+
+def keep_settings(folder: Path, settings: dict) -> None:
+    """Write `settings` and the versions in use to `folder`/settings.json, or check that they are the same.
+
+    Raises:
+        ValueError: the folder holds pictures of other settings; the message names those that differ.
+    """
+    path = folder / "settings.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(name for name in settings if before.get(name) != settings[name])
+        if differing:
+            raise ValueError(
+                f"{folder} holds pictures made with another {', '.join(differing)} (see {path}); choose another folder"
+            )
+        return
+    write_json(path, settings | {"versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    import diffusers
+    import transformers
+
+    from .. import __version__
+
+    return {
+        "guidance": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from `0-63`, `7` or `0-9,20,30-39`.
+
+    Raises:
+        ValueError: something else, a range that runs backwards, or a seed given twice.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise ValueError(f"cannot read seeds {text!r}; write for example 0-63 or 0-9,20,30-39")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds {text!r} name a seed twice")
+    return seeds
+
+
+def load_pipeline(name: str, dtype: str = "float32", device: str | None = None, loader: Callable | None = None):
+    """A pipeline from a directory or a hub id, on `device` (CUDA where there is one), without its own progress bar.
+
+    Raises:
+        ValueError: it cannot be read; the message says why in one line.
+    """
+    from diffusers import DiffusionPipeline
+
+    loader = loader or DiffusionPipeline.from_pretrained
+    try:
+        # Parts that were saved as absent must be named, or diffusers calls them missing (SD3's third text encoder).
+        index = DiffusionPipeline.load_config(name)
+        absent = {part: None for part, kind in index.items() if isinstance(kind, list) and kind[:2] == [None, None]}
+        pipe = loader(name, dtype=getattr(torch, dtype), use_safetensors=True, **absent)
+    except Exception as error:  # diffusers, safetensors and the hub each raise their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"cannot load a pipeline from {name!r}: {reason[:300]}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

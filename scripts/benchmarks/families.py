@@ -1,0 +1,120 @@
+"""How much time does attached RAAG take, against the plain pipeline and against Modular Diffusers?
+
+Each family runs in several ways on the same random weights and the same noise, one after the other in every round, the
+order turning; what is reported is the median, over the rounds, of the ratio of two times of the same round. The
+networks are small, so a real one is loaded less by what does not depend on its size. About five minutes on two cores.
+"""
+
+import argparse
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers.guiders import BaseGuidance, MagnitudeAwareGuidance
+
+from diffusion_guidance import RAAG, CallbackGuider, attach
+from diffusion_guidance.evaluation import describe_run, write_report
+from scripts.benchmarks.random_pipelines import BENCHES, SIZES
+from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+
+
+W_MAX, ALPHA = 6.0, 3.0
+
+
+def modular(blocks: str, pipe: diffusers.DiffusionPipeline, guider: BaseGuidance) -> diffusers.ModularPipeline:
+    """The modular pipeline of the components, and so the weights, of `pipe`, from embeddings to latents."""
+    chosen = getattr(diffusers, blocks)()
+    for name in ("text_encoder", "decode"):
+        chosen.sub_blocks.pop(name, None)
+    _silence(chosen)  # a bar that only one of the ways draws would count against it
+    other = chosen.init_pipeline()
+    shared = {key: part for key, part in pipe.components.items() if key in other.component_names and part is not None}
+    other.update_components(**shared, guider=guider)
+    return other
+
+
+def _silence(block) -> None:
+    if hasattr(block, "set_progress_bar_config"):
+        block.set_progress_bar_config(disable=True)
+    for inner in getattr(block, "sub_blocks", {}).values():
+        _silence(inner)
+
+
+def measure(name: str, args: argparse.Namespace) -> dict:
+    """One row: times of each way, medians of paired ratios, and how far the results lie apart."""
+    bench, size = BENCHES[name], SIZES[args.size]
+    torch.manual_seed(0)
+    dtype = getattr(torch, args.dtype)
+    pipe = bench.build(size).to(args.device, dtype)
+    common = {"num_inference_steps": args.steps}
+    for key, value in bench.inputs(size).items():
+        if isinstance(value, torch.Tensor):
+            value = value.to(args.device, dtype if value.is_floating_point() else value.dtype)
+        common[key] = value
+    guider = MagnitudeAwareGuidance(W_MAX, alpha=ALPHA) if bench.packed else CallbackGuider(RAAG(W_MAX, ALPHA))
+    other = modular(bench.blocks, pipe, guider)
+    pipe.set_progress_bar_config(disable=True)
+    of_modular = {key: value for key, value in common.items() if not key.endswith("_scale")}
+
+    def plain() -> torch.Tensor:
+        return pipe(**common, output_type="latent", return_dict=False)[0]
+
+    def attached() -> torch.Tensor:
+        with attach(pipe, RAAG(W_MAX, ALPHA)):
+            return plain()
+
+    ways = {"plain": plain, "attached": attached, "modular": lambda: other(**of_modular, output="latents")}
+    results = {way: run() for way, run in ways.items()}  # a warm-up too
+    times = interleaved(ways, args.rounds)
+    return {
+        "family": name,
+        "batched": bench.batched,
+        "modular_guider": type(guider).__name__,
+        **ratio("time_ratio", times["attached"], times["plain"]),
+        **ratio("time_ratio_to_modular", times["attached"], times["modular"]),
+        **medians(times),
+        "difference_to_modular": difference(results["attached"], results["modular"]),
+    }
+
+
+def difference(result: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference of the two sets of latents, relative to the largest latent."""
+    values = [latents.double().flatten().sort().values for latents in (result, expected)]  # packed or not
+    return float((values[0] - values[1]).abs().max() / values[1].abs().max())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where to write the rows")
+    parser.add_argument("--families", nargs="+", choices=BENCHES, default=list(BENCHES), help="default: all")
+    parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: small)")
+    parser.add_argument("--steps", type=int, default=4, help="sampling steps a call (default: 4)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds, each with every way (default: 30; at least 2)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and write what `add_arguments` asked for."""
+    if args.rounds < 2 or args.steps < 1:
+        raise SystemExit("--rounds must be at least 2 and --steps at least 1")
+    diffusers.logging.set_verbosity_error()
+    asked = {name: getattr(args, name) for name in ("dtype", "size", "steps", "rounds", "device")}
+    meta, rows = describe_run(**asked, **machine()), []
+    for name in args.families:
+        rows.append(measure(name, args))
+        print(
+            "{family}: attached / plain {time_ratio:.3f}, attached / modular ({modular_guider}) "
+            "{time_ratio_to_modular:.3f}".format(**rows[-1]),
+            flush=True,
+        )
+        write_report(args.json, meta, rows)  # after each, so that a run cut short leaves what it has
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    run(parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    main()

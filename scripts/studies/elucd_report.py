@@ -1,0 +1,65 @@
+"""Tables and the plot of scripts/studies/elucd.py, from the rows of its results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.evaluation import markdown_table
+
+
+COLUMNS = {
+    "method": "method",
+    "scale": "scale",
+    "weight": "CFG weight",
+    "frechet": "Frechet distance",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "time_ratio": "time",
+}
+
+
+def plot(path: Path, rows: Sequence[dict]) -> Path:
+    """Bars: the Frechet distance by method, a group for each sampler."""
+    from matplotlib.figure import Figure  # lazy
+
+    groups = list(dict.fromkeys((row["sampler"], row["steps"]) for row in rows))
+    figure = Figure(figsize=(4.2 * len(groups), 3.8), layout="constrained")
+    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+        part = [row for row in rows if (row["sampler"], row["steps"]) == group][::-1]
+        bars = axes.barh([row["method"] for row in part], [row["frechet"] for row in part], color="tab:blue")
+        axes.bar_label(bars, [_bar_text(row) for row in part], padding=3, fontsize=8)
+        axes.set(xlabel="Frechet distance", title=f"{group[0].upper()}, {group[1]} steps")
+        axes.margins(x=0.3)
+    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _bar_text(row: dict) -> str:
+    return f"{row['frechet']:.2f}" + (f", time {row['time_ratio']:.2f}" if "time_ratio" in row else "")
+
+
+def summary_table(rows: Sequence[dict]) -> str:
+    """A markdown table for each sampler, with its heading."""
+    rows = [{name: row.get(name) for name in (*COLUMNS, "sampler", "steps")} for row in rows]
+    groups = dict.fromkeys((row["sampler"], row["steps"]) for row in rows)
+    return "\n".join(
+        f"{sampler.upper()}, {steps} steps:\n\n"
+        + markdown_table([row for row in rows if (row["sampler"], row["steps"]) == (sampler, steps)], COLUMNS, digits=3)
+        for sampler, steps in groups
+    )
+
+
+def headline(rows: Sequence[dict]) -> str:
+    """Unguided, the best of CFG, and all ingredients of EluCD, for each sampler."""
+    methods = {"unguided": "unguided", "cfg": "CFG at its best weight", "elucd": "EluCD in a window of steps"}
+    methods |= {"elucd (x0)": "the same, with the schedule in x0", "+ schedule": "EluCD at every step"}
+    methods |= {"cfg+elucd": "CFG and EluCD in the window"}
+    lines = [
+        row | {"method": methods[row["method"]], "sampler": f"{row['sampler'].upper()}, {row['steps']} steps"}
+        for row in rows
+        if row["method"] in methods
+    ]
+    columns = {"sampler": "sampler", **COLUMNS}
+    for name in ("scale", "weight", "precision", "recall"):
+        del columns[name]
+    return markdown_table([{name: line.get(name) for name in columns} for line in lines], columns, digits=3)

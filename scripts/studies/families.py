@@ -1,0 +1,142 @@
+"""Run every family of pipelines on a tiny instance with random weights, and write down what works and how exactly.
+
+    python -m scripts.studies.families
+
+It writes docs/results/families.json and the tables of docs/families.md. It takes about a minute on one core.
+"""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+from diffusion_guidance import CFG, Callback, attach
+from diffusion_guidance.attachment.families import find_family, known_pipelines
+from diffusion_guidance.evaluation.report import describe_run, markdown_table, read_report, replace_table, write_report
+from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
+
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 3
+COLUMNS = {
+    "family": "family",
+    "pipeline": "pipeline",
+    "calls": "calls a step",
+    "identity_error": "identity error",
+    "identity_error_bfloat16": "in bfloat16",
+    "denoise_error": "evaluated again",
+    "weight": "weight",
+    "post_processing": "after the combination",
+    "works": "methods that work",
+    "fails": "methods that do not",
+    "notes": "notes",
+}
+
+
+def measure(tiny: Tiny) -> dict:
+    """One row: errors are largest differences over the largest value of the latents."""
+    pipe = tiny.pipe()
+    family = find_family(pipe)
+    plain = tiny.draw(pipe, STEPS)
+    works, fails = methods(tiny, pipe)
+    return {
+        "family": tiny.family or tiny.name,
+        "variant": tiny.name,
+        "pipeline": type(pipe).__name__,
+        "calls": f"{family.calls}, {'conditional' if family.cond_first else 'unconditional'} first",
+        "identity_error": identity_error(tiny, pipe, plain),
+        "identity_error_bfloat16": half_identity_error(tiny),
+        "denoise_error": denoise_error(tiny, pipe),
+        "weight": "told"
+        if family.weight and not callable(family.weight)
+        else "found"
+        if family.weight
+        else "recovered",
+        "post_processing": family.post_processing and family.post_processing.name,
+        "works": ", ".join(works),
+        "fails": "; ".join(f"{name}: {reason}" for name, reason in fails.items()) or None,
+        "notes": tiny.notes or None,
+    }
+
+
+def identity_error(tiny: Tiny, pipe, plain: torch.Tensor) -> float:
+    with attach(pipe, CFG(weight=tiny.weight)):
+        return relative_error(tiny.draw(pipe, STEPS), plain)
+
+
+def half_identity_error(tiny: Tiny) -> float:
+    pipe = tiny.pipe(torch.bfloat16)
+    return identity_error(tiny, pipe, tiny.draw(pipe, STEPS))
+
+
+def denoise_error(tiny: Tiny, pipe) -> float:
+    errors = []
+
+    def again(step, proceed):
+        for result, seen in zip(step.denoise(step.sample, step.timestep), (step.cond, step.uncond), strict=True):
+            errors.append(relative_error(result, seen))
+        return proceed(step)
+
+    with attach(pipe, again):
+        tiny.draw(pipe, STEPS)
+    return max(errors)
+
+
+def methods(tiny: Tiny, pipe) -> tuple[list[str], dict[str, str]]:
+    """Names of the callbacks that give a finite result, and the errors of those that do not.
+
+    All of the package's that need no argument; the others need a model, which is not a matter of the family.
+    """
+    works, fails = [], {}
+    for kind in sorted(set(Callback.kinds.values()), key=lambda kind: kind.__name__):
+        if not kind.__module__.startswith("guidance."):
+            continue
+        try:
+            callback = kind()
+        except TypeError:
+            continue
+        try:
+            with attach(pipe, callback):
+                finite = bool(tiny.draw(pipe, STEPS).isfinite().all())
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            fails[kind.__name__] = str(error).split("\n")[0]
+        else:
+            works.append(kind.__name__) if finite else fails.setdefault(kind.__name__, "result is not finite")
+    return works, fails
+
+
+def write_tables(path: Path, rows: list[dict]) -> None:
+    """Put the tables between the marks `<!-- NAME -->` and `<!-- end -->` of the document."""
+    if missing := set(known_pipelines()) - {row["pipeline"] for row in rows}:
+        raise SystemExit(f"these have an adapter and were not run: {', '.join(sorted(missing))}")
+    variants = [dict(row, family=row["variant"]) for row in rows if row["variant"] != row["family"]]
+    short = {name: COLUMNS[name] for name in ("family", "pipeline", "identity_error", "denoise_error", "notes")}
+    parts = {
+        "families": markdown_table([row for row in rows if row["variant"] == row["family"]], COLUMNS, digits=2),
+        "variants": markdown_table(variants, short | {"family": "variant"}, digits=2),
+    }
+    for name, part in parts.items():
+        replace_table(path, name, part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=ROOT / "docs/results/families.json", help="the report to write")
+    parser.add_argument("--document", type=Path, default=ROOT / "docs/families.md", help="whose tables are replaced")
+    parser.add_argument("--tables-only", action="store_true", help="make the tables from the report that is there")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    if not arguments.tables_only:
+        rows = []
+        for tiny in FAMILIES + VARIANTS:
+            rows.append(measure(tiny))
+            print(f"{tiny.name}: identity error {rows[-1]['identity_error']:.1e}", flush=True)
+        write_report(arguments.json, describe_run(samples=2, seeds=[1], steps=STEPS), rows)
+    write_tables(arguments.document, read_report(arguments.json)[1])
+
+
+if __name__ == "__main__":
+    main()

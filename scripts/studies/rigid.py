@@ -1,0 +1,253 @@
+"""RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
+
+Real pictures against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
+random filters, and through a random vision transformer; and as controls real against real and generated against
+generated. Both sides go through the same re-encoding or corruption. Each world's noise level and method are chosen on
+pictures of the validation split, and the paper's own settings stand beside them. Pictures and scores are kept in
+--work, so a killed study goes on where it stopped. About ten minutes on one core:
+
+    python -m scripts.studies.rigid
+    python -m scripts.studies.rigid --samples 24 --out out/quick.json     # a quick look
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from tqdm import tqdm
+
+from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.detection import Encoder, load_encoder, random_encoder
+from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt, detection_figures, encoded
+from diffusion_guidance.detection.rigid import METHODS, Detector
+from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
+from diffusion_guidance.evaluation.sampling import generators, load_pipeline, sample
+from diffusion_guidance.evaluation.summary import figures_row
+from diffusion_guidance.pipelines import ClassConditionalPipeline
+from diffusion_guidance.worlds import load_digits
+from diffusion_guidance.worlds.digits_measure import label
+from diffusion_guidance.worlds.photographs import load_patches
+from diffusion_guidance.worlds.shapes import Scenes
+from diffusion_guidance.worlds.shapes_measure import caption
+from scripts.training.encoder import Learning, learn
+
+
+WORLDS = ("photographs", "digits", "shapes")
+NOISES = (0.02, 0.05, 0.1, 0.2)
+DRAWS = 4  # of the chosen settings
+Sets = dict[str, torch.Tensor]  # "real", and each kind of generated pictures by name; (N, 3, H, W) in [0, 1]
+
+
+def photographs(split: str, samples: int, assets: Path) -> Sets:
+    """Patches of photographs that the encoder has not seen, and four ways of making such pictures up."""
+    real = spread(load_patches(split)[0], samples)
+    vae = load_pipeline(str(assets / "shapes")).vae
+    with torch.no_grad():
+        decoded = vae.decode(vae.encode(real * 2 - 1).latent_dist.mode()).sample / 2 + 0.5
+    half = functional.interpolate(real, scale_factor=0.5, mode="bicubic", antialias=True)
+    return {
+        "real": real,
+        "autoencoder": decoded,
+        "upsampled": functional.interpolate(half, scale_factor=2.0, mode="bicubic"),
+        "gaussian": gaussian_patches(load_patches("train")[0], len(real), seed=len(split)),
+        "texture": random_phase(real, seed=len(split)),
+    }
+
+
+def digits(split: str, samples: int, assets: Path) -> Sets:
+    """Handwritten digits, and those of the shipped pixel model in 50 DDPM steps. Both in the scans' 17 grey levels."""
+    test = split == "test"
+    real = spread(load_digits("test" if test else "train")[0], samples)
+    pipe = load_pipeline(str(assets / "digits"), loader=ClassConditionalPipeline.from_pretrained)
+    seeds = range(10_000 * test, 10_000 * test + len(real))
+    fake = pipe(
+        [label(seed) for seed in seeds],
+        guidance_scale=1.0,
+        num_inference_steps=50,
+        generator=generators(seeds),
+        output_type="pt",
+    ).images
+    return {"real": real.expand(-1, 3, -1, -1), "diffusion": (fake.cpu() * 16).round().div(16).expand(-1, 3, -1, -1)}
+
+
+def shapes(split: str, samples: int, assets: Path) -> Sets:
+    """Scenes drawn by code, and those of the shipped flow model in 10 steps under plain guidance."""
+    seeds = range(20_000 * (split == "test"), 20_000 * (split == "test") + samples)
+    real = Scenes.sample(samples, torch.Generator().manual_seed(2**42 + seeds[0])).render()
+    pipe = load_pipeline(str(assets / "shapes"))
+    call = {"num_inference_steps": 10, "guidance_scale": 2.0, "max_sequence_length": 1, "output_type": "pt"}
+    fake = [
+        sample(pipe, [caption(seed) for seed in part], part, [], **call)[0].images.float()
+        for part in (seeds[i : i + 100] for i in range(0, samples, 100))
+    ]
+    return {"real": real, "flow": torch.cat(fake)}
+
+
+BUILD: dict[str, Callable[[str, int, Path], Sets]] = {"photographs": photographs, "digits": digits, "shapes": shapes}
+
+
+def spread(images: torch.Tensor, samples: int) -> torch.Tensor:
+    """At most `samples` of the pictures, evenly spread over the order they stand in."""
+    count = min(samples, len(images))
+    return images[torch.arange(count) * len(images) // count]
+
+
+def gaussian_patches(images: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Draws of the normal distribution that has the mean and covariance of `images` (N, 3, H, W)."""
+    flat = images.flatten(1)
+    mean = flat.mean(0)
+    weights = torch.randn(count, len(flat), generator=torch.Generator().manual_seed(seed)) / (len(flat) - 1) ** 0.5
+    return (mean + weights @ (flat - mean)).unflatten(1, images.shape[1:]).clamp(0, 1)
+
+
+def random_phase(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """Textures with the spectrum of each picture: phases of noise are added, the same to all channels."""
+    noise = torch.randn(len(images), 1, *images.shape[2:], generator=torch.Generator().manual_seed(seed))
+    phase = torch.fft.fft2(noise)
+    phase = phase / phase.abs()
+    phase[..., 0, 0] = 1  # the mean stays
+    return torch.fft.ifft2(torch.fft.fft2(images) * phase).real.clamp(0, 1)
+
+
+def pictures(world: str, split: str, args: argparse.Namespace) -> Sets:
+    """The sets of a world as 8-bit PNG files would hold them; drawn once, then kept."""
+    path = args.work / f"{world}-{split}-{args.samples}.safetensors"
+    if not path.exists():
+        sets = BUILD[world](split, args.samples, args.assets)
+        sets = {name: encoded(images.float(), "PNG").contiguous() for name, images in sets.items()}
+        write_atomic(path, lambda temporary: save_file(sets, temporary))
+    return load_file(path)
+
+
+def pairs(sets: Sets) -> list[tuple[str, str, bool, torch.Tensor, torch.Tensor]]:
+    """(one side, other side, control, positions in each) for the names in `sets`; a control is two halves of a set."""
+    real = torch.arange(len(sets["real"]))
+    found = [("real", name, False, real, torch.arange(len(sets[name]))) for name in sets if name != "real"]
+    # At random: digits stand in the order of their classes, so every other one would be of other classes.
+    first, second = torch.randperm(len(real), generator=torch.Generator().manual_seed(0)).tensor_split(2)
+    return found + [(name, name, True, first, second) for name in sets]
+
+
+def encoders(assets: Path) -> dict[str, Encoder]:
+    untrained = learn(load_patches("train")[0], Learning(rounds=0))
+    return {
+        "trained": load_encoder(f"local:{assets / 'patch-encoder'}"),
+        "untrained": Encoder("random filters", untrained, untrained.transform()),
+        "random": random_encoder("vit_tiny_patch16_224", seed=0, size=32, depth=2, patch_size=8),
+    }
+
+
+def scores(detector: Detector, world: str, split: str, corruption: str, args: argparse.Namespace) -> Sets:
+    """name -> (N,) scores of every set of a world after a corruption; computed once, then kept."""
+    key = detector.identity | {"world": world, "split": split, "corruption": corruption, "samples": args.samples}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    path = args.work / "scores" / f"{world}-{split}-{corruption.replace(' ', '-')}-{digest}.safetensors"
+    if not path.exists():
+        found = {name: detector.score(corrupt(part, corruption)) for name, part in pictures(world, split, args).items()}
+        write_atomic(path, lambda temporary: save_file(found, temporary))
+    return load_file(path)
+
+
+def choose(encoder: Encoder, world: str, args: argparse.Namespace) -> tuple[Detector, list[dict]]:
+    """The detector with the best mean AUROC over the validation split's generated sets; and what all of them had."""
+    detectors = [Detector(encoder, noise, DRAWS, method) for noise, method in itertools.product(NOISES, METHODS)]
+    tried = []
+    for detector in tqdm(detectors, desc=f"{encoder.name}: {world}", unit="setting"):
+        found = mean_auroc(scores(detector, world, "validation", "none", args))
+        tried.append({"noise": detector.noise, "method": detector.method, **found})
+    best = max(range(len(tried)), key=lambda position: tried[position]["auroc"])
+    return detectors[best], tried
+
+
+def mean_auroc(found: Sets) -> dict:
+    """`pairs`, the AUROC of each generated set's scores against those of "real"; and their mean, `auroc`."""
+    values = {name: auroc(found["real"].numpy(), found[name].numpy()) for name in sorted(found) if name != "real"}
+    return {"auroc": sum(values.values()) / len(values), "pairs": values}
+
+
+def table(encoder: str, setting: str, detector: Detector, world: str, args: argparse.Namespace) -> list[dict]:
+    """The rows of one detector on the test split of a world; controls without corruptions."""
+    rows = []
+    for corruption in tqdm(args.corruptions, desc=f"{encoder}, {setting}: {world}", unit="corruption"):
+        kind, strength, _ = CORRUPTIONS[corruption]
+        found = scores(detector, world, "test", corruption, args)
+        for real, fake, control, first, second in pairs(found):
+            if control and corruption != "none":
+                continue
+            row = {"encoder": encoder, "setting": setting, "noise": detector.noise, "draws": detector.draws}
+            row |= {"method": detector.method, "real": f"{world}: {real}", "fake": f"{world}: {fake}"}
+            row |= {"control": control, "corruption": corruption, "kind": kind, "strength": strength}
+            sides = found[real][first], found[fake][second]
+            rows.append(row | {"samples": sum(map(len, sides))} | figures_row(detection_figures(*sides)))
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The tables of docs/rigid.md: every pair and control without a corruption, then the chosen settings under all."""
+    columns = ("encoder", "setting", "noise", "draws", "method", "real", "fake", "auroc", "average_precision", "fpr95")
+    clean = [row for row in rows if row["corruption"] == "none"]
+    text = "".join(
+        f"{title}:\n\n{markdown_table([row for row in clean if row['control'] == control], columns, 3)}\n"
+        for title, control in (("Real against generated", False), ("Controls, which should be 0.5", True))
+    )
+    shown = [row for row in rows if row["encoder"] == "trained" and row["setting"] == "chosen" and not row["control"]]
+    lines = []
+    for fake in dict.fromkeys(row["fake"] for row in shown):
+        lines.append({"fake": fake} | {row["corruption"]: row["auroc"] for row in shown if row["fake"] == fake})
+    return text + f"AUROC of the trained encoder:\n\n{markdown_table(lines, ('fake', *CORRUPTIONS), 2)}"
+
+
+def plot(path: Path, rows: list[dict]) -> None:
+    """AUROC of the trained encoder, chosen settings, over the corruptions: a line a pair, with intervals."""
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if row["encoder"] == "trained" and row["setting"] == "chosen" and not row["control"]]
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    names = list(CORRUPTIONS)
+    for number, fake in enumerate(dict.fromkeys(row["fake"] for row in shown)):
+        part = [row for row in shown if row["fake"] == fake]
+        places = [names.index(row["corruption"]) + 0.06 * (number - 2.5) for row in part]
+        (line,) = axes.plot(places, [row["auroc"] for row in part], marker="o", markersize=4, label=fake)
+        ends = zip(*(row["auroc_interval"] for row in part), strict=True)
+        axes.vlines(places, *ends, color=line.get_color(), alpha=0.5)
+    axes.axhline(0.5, color="0.6", linestyle=":")
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set(ylabel="AUROC", ylim=(0, 1.02), title="real against generated, both corrupted alike")
+    axes.legend(frameon=False, ncols=3, fontsize=8)
+    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, default=Path("assets"))
+    parser.add_argument("--samples", type=int, default=200, help="pictures a set, if there are so many (default 200)")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/rigid.json"))
+    parser.add_argument("--work", type=Path, default=Path("out/study-rigid"), help="pictures and finished scores")
+    args = parser.parse_args(argv)
+    if args.samples < 4:
+        parser.error("--samples must be at least 4")
+
+    rows, validation = [], []
+    for (name, encoder), world in itertools.product(encoders(args.assets).items(), args.worlds):
+        chosen, tried = choose(encoder, world, args)
+        validation += [{"encoder": name, "world": world} | row for row in tried]
+        for setting, detector in (("published", Detector.published(encoder)), ("chosen", chosen)):
+            rows += table(name, setting, detector, world, args)
+    facts = {"samples": args.samples, "splits": "test; settings chosen on validation", "validation": validation}
+    write_report(args.out, describe_run(**facts, seeds=f"0-{args.samples - 1}"), rows)
+    plot(args.out.with_suffix(".png"), rows)
+    print(markdown(rows))
+    print(f"{args.out} and {args.out.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The command line of detection: calibrate, score, go on after a kill, and the exit codes."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffusion_guidance.cli import detect
+from diffusion_guidance.detection.results import settings_path
+from diffusion_guidance.networks.patch_encoder import PatchEncoder
+
+from ..images.mutations import mutations
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """An encoder and 80 pictures."""
+    world, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        PatchEncoder(filters=8).save_pretrained(world / "encoder")
+    (world / "real").mkdir()
+    for index in range(80):
+        Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(world / "real" / f"{index:02}.png")
+    return world
+
+
+@pytest.fixture
+def call(world, monkeypatch, capfd):
+    def run(*arguments) -> tuple[int, str, str]:
+        encoder = () if "--encoder" in arguments else ("--encoder", f"local:{world}/encoder")
+        monkeypatch.setattr("sys.argv", ["detect.py", *map(str, arguments), *encoder])
+        with pytest.raises(SystemExit) as ended:
+            detect.main()
+        sys.stdout.flush()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+def table(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def test_calibrate_then_score(world, tmp_path, call):
+    code, out, _ = call("calibrate", world / "real", "--out", tmp_path / "c.json", "--draws", 2)
+    assert code == 0
+    assert out.startswith("threshold 0.")
+    calibration = json.loads((tmp_path / "c.json").read_text())
+    scores = sorted(float(row["score"]) for row in table(tmp_path / "c.scores.csv"))
+    assert calibration["threshold"] == pytest.approx(np.quantile(scores, 0.05))
+    assert calibration["samples"] == 80
+
+    arguments = ("score", world / "real", "--calibration", tmp_path / "c.json")
+    code, _, err = call(*arguments, "--out", tmp_path / "r.csv")  # draws come from the calibration
+    rows = table(tmp_path / "r.csv")
+    assert code == 0
+    assert [float(row["score"]) for row in rows] == [float(row["score"]) for row in table(tmp_path / "c.scores.csv")]
+    low, high = calibration["unsure"]
+    for row in rows:
+        score = float(row["score"])
+        assert row["verdict"] == ("generated" if score < low else "real" if score > high else "unsure")
+    assert {row["verdict"] for row in rows} >= {"real", "unsure"}
+    assert err.strip().splitlines()[-1].endswith(f"{sum(row['verdict'] == 'unsure' for row in rows)} unsure")
+
+    assert call(*arguments, "--out", tmp_path / "r.jsonl")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [(line["path"], line["verdict"]) for line in lines] == [(row["path"], row["verdict"]) for row in rows]
+    assert list(csv.DictReader(call(*arguments)[1].splitlines())) == rows  # without --out, printed
+
+
+def test_a_calibration_of_another_detector_is_refused(world, tmp_path, call):
+    assert call("calibrate", world / "real", "--out", tmp_path / "c.json")[0] == 0
+    code, _, err = call("score", world / "real", "--calibration", tmp_path / "c.json", "--noise", 0.1)
+    assert code == 2
+    assert "another noise" in err
+
+
+def test_too_few_pictures_say_how_many(world, tmp_path, call):
+    code, _, err = call("calibrate", world / "real" / "0*.png", "--out", tmp_path / "c.json")
+    assert code == 2
+    assert "at least 72" in err
+    assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "missing"], "no file or folder missing"),
+        (["score", "{real}", "missing*"], "nothing matches"),
+        (["score", "{empty}"], "no files"),
+        (["score", "{real}", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["score", "{real}", "--max-pixels", "999999999"], "Pillow itself"),
+        (["score", "{real}", "--out", "x.txt"], ".csv or .jsonl"),
+        (["score", "{real}", "--out", "{mine}"], "no results of ours"),
+        (["score", "{real}", "--out", "{mine}", "--overwrite"], "no results of ours"),
+        (["score", "{real}", "--calibration", "{mine}"], "cannot read a calibration"),
+        (["score", "{real}", "--encoder", "local:missing"], "no encoder"),
+        (["score", "{real}", "--draws", "0"], "draws at least 1"),
+        (["calibrate", "{real}", "--out", "c.csv"], "ends in .json"),
+        (["calibrate", "{real}", "--out", "c.json", "--false-positive-rate", "2"], "false-positive rate"),
+    ],
+)
+def test_bad_arguments_end_with_one_sentence(world, tmp_path, monkeypatch, call, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine.csv").write_text("years of work\n")
+    places = {"real": world / "real", "empty": tmp_path / "empty", "mine": tmp_path / "mine.csv"}
+    code, _, err = call(*(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert (tmp_path / "mine.csv").read_text() == "years of work\n"
+
+
+def test_500_damaged_files(tmp_path, call):
+    """Each has its row, the run ends in the code for that, and --skip-errors makes it 0."""
+    (tmp_path / "in").mkdir()
+    for name, data in mutations(500, seed=0):
+        (tmp_path / "in" / name).write_bytes(data)
+    code, _, err = call("score", tmp_path / "in", "--out", tmp_path / "r.csv")
+    rows = table(tmp_path / "r.csv")
+    assert code == detect.NOT_ALL
+    assert [Path(row["path"]).name for row in rows] == sorted(os.listdir(tmp_path / "in"))
+    assert all(bool(row["score"]) != bool(row["error"]) for row in rows)
+    scored = sum(bool(row["score"]) for row in rows)
+    assert 50 < scored < 450
+    assert f"{500 - scored} not scored, {scored} scored" in err
+    assert "Traceback" not in err
+    before = (tmp_path / "r.csv").read_bytes()
+    assert call("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--skip-errors")[0] == 0
+    assert (tmp_path / "r.csv").read_bytes() == before  # nothing was left to do
+    assert call("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--workers", 1, "--overwrite")[0] == 3
+    assert (tmp_path / "r.csv").read_bytes() == before
+
+
+def test_errors_stop_a_calibration(world, tmp_path, call):
+    (tmp_path / "broken.png").write_text("x")
+    sources = (world / "real", tmp_path / "broken.png")
+    code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json")
+    assert code == detect.NOT_ALL
+    assert "no picture in a known format" in err
+    assert not (tmp_path / "c.json").exists()
+    assert call("calibrate", *sources, "--out", tmp_path / "c.json", "--skip-errors")[0] == 0
+    assert json.loads((tmp_path / "c.json").read_text())["samples"] == 80
+
+
+def test_results_among_the_pictures_are_not_scored(tmp_path, call):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    for _ in range(2):
+        assert call("score", tmp_path, "--out", tmp_path / "a.csv")[0] == 0
+    assert len(table(tmp_path / "a.csv")) == 1
+
+
+def test_files_that_were_changed_are_scored_again(tmp_path, call):
+    (tmp_path / "in").mkdir()
+    for name in "abcde":
+        Image.new("RGB", (9, 9), "red").save(tmp_path / "in" / f"{name}.png")
+    arguments = ("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--batch-size", 2)
+    assert call(*arguments)[0] == 0
+    before = table(tmp_path / "r.csv")
+    noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in" / "c.png")
+    (tmp_path / "in" / "e.png").write_text("broken now")
+    code, _, err = call(*arguments)
+    after = table(tmp_path / "r.csv")
+    assert code == detect.NOT_ALL
+    assert "2 batches have files that were changed" in err
+    assert [before[i] == after[i] for i in range(5)] == [True, True, False, True, False]
+    assert after[4]["error"] == "no picture in a known format"
+    assert call(*arguments, "--overwrite")[0] == detect.NOT_ALL
+    assert table(tmp_path / "r.csv") == after  # as if it had been so from the beginning
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, tmp_path, call):
+    paths = [world / "real"] * 6  # 480 files
+    options = ["--encoder", f"local:{world}/encoder", "--batch-size", 4]
+    out = tmp_path / "r.jsonl"
+    command = [sys.executable, "-m", "diffusion_guidance", "detect", "score", *paths, *options, "--out", out]
+    process = subprocess.Popen(list(map(str, command)), cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 240  # a busy machine takes a minute to import torch
+    while not out.exists() or out.stat().st_size < 3000:
+        time.sleep(0.01)
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    part = out.read_bytes()
+    assert call("score", *paths, *options, "--out", out)[0] == 0
+    whole = out.read_bytes()
+    assert 3000 <= len(part) < len(whole)
+    assert len(whole.splitlines()) == 480
+    assert whole.startswith(part[: part.rindex(b"\n") + 1])
+    assert call("score", *paths, *options, "--out", out, "--overwrite")[0] == 0
+    assert out.read_bytes() == whole
+    assert settings_path(out).is_file()
