@@ -64,11 +64,11 @@ def effective_weight(prediction: torch.Tensor, cond: torch.Tensor, uncond: torch
     Returns:
         (B,) float32; 1 where cond equals uncond.
     """
-    base = widened(uncond)
-    direction = (widened(cond) - base).flatten(1)
-    dot = ((widened(prediction) - base).flatten(1) * direction).sum(1)
+    base = uncond.float()
+    direction = (cond.float() - base).flatten(1)
+    dot = ((prediction.float() - base).flatten(1) * direction).sum(1)
     square = direction.square().sum(1)
-    return torch.where(square > 0, dot / square.clamp_min(torch.finfo(square.dtype).tiny), 1.0).float()
+    return torch.where(square > 0, dot / square.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
 
 
 def check_pair(cond: torch.Tensor, uncond: torch.Tensor) -> None:
