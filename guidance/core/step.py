@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from .combine import classifier_free_guidance, projected_weight
+from .combine import classifier_free_guidance, effective_weight
 from .levels import Level
 from .parameterization import from_x0, to_x0
 
@@ -150,7 +150,7 @@ class Step:
         """
         if self.weight is not None:
             return self.weight() if callable(self.weight) else self.weight
-        return projected_weight(self.combined, self.cond, self.uncond)
+        return effective_weight(self.combined, self.cond, self.uncond)
 
     def pipeline_prediction(self) -> torch.Tensor:
         """What the pipeline itself would use here, before its post-processing: its combination, or the same formula
