@@ -76,9 +76,9 @@ class ClassifierGuidance(Callback):
             fit, or a module that returns no logits (B, K).
 
     Where the scheduler bounds the estimate (`clip_sample`, the default of DDPM, or `thresholding`) the estimate is
-    bounded first and moved afterwards, as in the authors' code; the scheduler does not bound it again in that step. DDIM
-    is the exception: it keeps the noise of the unbounded estimate, through which a shift would act backwards. So its
-    estimate is left alone where it is out of range, and is moved no further than to the range's end.
+    bounded first and moved afterwards, as in the authors' code; the scheduler does not bound it again in that step.
+    DDIM is the exception: it keeps the noise of the unbounded estimate, through which a shift would act backwards. So
+    its estimate is left alone where it is out of range, and is moved no further than to the end of the range.
 
     Schedule "ddpm" takes the variance that the network has learned where it returns one (twice as many channels as the
     sample's), also if the pipeline drops it, and the variance of the posterior otherwise.

@@ -1,5 +1,6 @@
 """EluCD's DDPM loop as its authors order it, written out here: clip the estimate, take the mean, then shift it."""
 
+import itertools
 import math
 
 import pytest
@@ -21,7 +22,7 @@ def authors_loop(scheduler, predict, gradient, noise, generator, gamma=0.3, lear
     """
     times = scheduler.timesteps.tolist()
     abars = [scheduler.alphas_cumprod[t].double() for t in times] + [torch.tensor(1.0, dtype=torch.float64)]
-    posterior = [(1 - s) / (1 - t) * (1 - t / s) for t, s in zip(abars, abars[1:], strict=False)]
+    posterior = [(1 - s) / (1 - t) * (1 - t / s) for t, s in itertools.pairwise(abars)]
     x, steps = noise.double(), len(times)
     for index, t in enumerate(times):
         now, then = abars[index], abars[index + 1]
