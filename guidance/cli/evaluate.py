@@ -30,7 +30,7 @@ from ..evaluation import (
     Extractor,
     Reference,
     Subject,
-    figures_row,
+    estimates_row,
     load_extractor,
     load_reference,
     load_side,
@@ -42,7 +42,7 @@ from ..evaluation import (
 from ..evaluation.metrics.frechet import merged
 from ..evaluation.run import describe_seeds, process_state
 from ..evaluation.sampling import load_pipeline, parse_seeds
-from ..evaluation.summary import NEEDS_NO_FEATURES, check_reference
+from ..evaluation.summary import check_reference, needs_features
 from ..worlds.subjects import WORLDS, load_subject, load_world_extractor
 from .arguments import parse_call, parse_numbers, read_prompts
 from .evaluate_arguments import parser
@@ -138,7 +138,7 @@ def score(args: argparse.Namespace) -> None:
     reference = reference_at(args, args.reference, extractor)
     check_reference(reference, wanted(args, reference))
     store = load_side(args.pictures, extractor, args.out, args.batch_size, args.state)
-    row = {"samples": store.samples} | figures_row(summarise(store, reference, wanted(args, reference)))
+    row = {"samples": store.samples} | estimates_row(summarise(store, reference, wanted(args, reference)))
     if args.save_statistics and args.state.is_main_process:
         merged(store.moments(1)).save(args.save_statistics)
     finish(args, reference, [row], {"pictures": str(args.pictures), "extractor": extractor and extractor.name})
@@ -168,7 +168,7 @@ def world_subject(args: argparse.Namespace) -> Subject:
         raise ValueError("--world-samples must be at least 2")
     judge = load_world_extractor(args.world, ASSETS, args.device)
     reference = reference_at(args, args.reference, judge) if args.reference else None
-    scenes = args.world_samples or (SCENES if needs_features(args) else None)
+    scenes = args.world_samples or (SCENES if needs_features(args.measure or []) else None)
     return load_subject(args.world, ASSETS, args.device, reference, scenes)
 
 
@@ -188,11 +188,8 @@ def extractor_of(args: argparse.Namespace) -> Extractor | None:
 
 
 def reference_at(args: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
-    return load_reference(path, extractor, args.out / "reference", needs_features(args), args.batch_size, args.state)
-
-
-def needs_features(args: argparse.Namespace) -> bool:
-    return bool(set(args.measure or []) - NEEDS_NO_FEATURES)
+    features = needs_features(args.measure or [])
+    return load_reference(path, extractor, args.out / "reference", features, args.batch_size, args.state)
 
 
 def wanted(args: argparse.Namespace, reference: Reference | None) -> list[str]:

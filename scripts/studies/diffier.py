@@ -25,13 +25,13 @@ from diffusion_guidance.evaluation import (
     ChunkStore,
     Subject,
     describe_run,
-    figures_row,
+    estimates_row,
     read_report,
     study,
     write_report,
 )
 from diffusion_guidance.evaluation.metrics.frechet import PARTS
-from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_figure, difference_figure
+from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_estimate, difference_estimate
 from diffusion_guidance.evaluation.sampling import load_pipeline
 from diffusion_guidance.evaluation.study import row_name
 from diffusion_guidance.pipelines import ClassConditionalPipeline
@@ -105,8 +105,8 @@ def measure_world(world: str, rows: Sequence[Mapping], assets: Path, folder: Pat
         distances[name] = Distances.of(store.moments(min(PARTS, len(seeds) // 2)), subject.reference)
     for given, result in zip(rows, found, strict=True):
         own = distances[row_name(given)]
-        figures = [difference_figure(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
-        result |= figures_row([corrected_figure(own), *figures])
+        figures = [difference_estimate(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
+        result |= estimates_row([corrected_estimate(own), *figures])
     return [{"world": world, **each} for each in found]
 
 
