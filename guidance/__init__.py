@@ -19,7 +19,7 @@ from .attachment.families import Family, register_family
 from .attachment.guiders import CallbackGuider, GuiderCallback
 from .attachment.mixin import GuidanceMixin
 from .core.callback import Callback, chain
-from .core.combine import classifier_free_guidance
+from .core.combine import classifier_free_guidance, effective_weight
 from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
 from .core.next_sample import step_error
 from .core.step import MissingUnconditionalError, Step
@@ -66,6 +66,7 @@ __all__ = [
     "class_log_prob",
     "classifier_free_guidance",
     "detect",
+    "effective_weight",
     "fit_temperatures",
     "from_config",
     "latent_decoder",
