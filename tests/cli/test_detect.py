@@ -156,7 +156,7 @@ def test_errors_stop_a_calibration(world, tmp_path, call):
 
 
 def test_results_among_the_pictures_are_not_scored(tmp_path, call):
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "a.png")
     for _ in range(2):
         assert call("score", tmp_path, "--out", tmp_path / "a.csv")[0] == 0
     assert len(table(tmp_path / "a.csv")) == 1
@@ -165,7 +165,7 @@ def test_results_among_the_pictures_are_not_scored(tmp_path, call):
 def test_files_that_were_changed_are_scored_again(tmp_path, call):
     (tmp_path / "in").mkdir()
     for name in "abcde":
-        Image.new("RGB", (9, 9), "red").save(tmp_path / "in" / f"{name}.png")
+        Image.linear_gradient("L").resize((9, 9)).save(tmp_path / "in" / f"{name}.png")
     arguments = ("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--batch-size", 2)
     assert call(*arguments)[0] == 0
     before = table(tmp_path / "r.csv")
