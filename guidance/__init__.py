@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .attachment.guiders import CallbackGuider, GuiderCallback
     from .attachment.mixin import GuidanceMixin
     from .core.callback import Callback, chain
-    from .core.combine import classifier_free_guidance
+    from .core.combine import classifier_free_guidance, effective_weight
     from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
     from .core.next_sample import step_error
     from .core.step import MissingUnconditionalError, Step
@@ -90,6 +90,7 @@ __all__ = [
     "class_log_prob",
     "classifier_free_guidance",
     "detect",
+    "effective_weight",
     "fit_temperatures",
     "from_config",
     "latent_decoder",
