@@ -22,9 +22,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion_guidance import pipelines
-
-from .. import Callback, parse_guidance, to_config
+from .. import Callback, load_pipeline, parse_guidance, to_config
 from ..evaluation import (
     ChunkStore,
     Extractor,
@@ -35,20 +33,21 @@ from ..evaluation import (
     load_reference,
     load_side,
     measure_setting,
-    publish,
     publish_curves,
     summarise,
 )
 from ..evaluation.metrics.frechet import merged
+from ..evaluation.publish import publish
 from ..evaluation.run import describe_seeds, process_state
-from ..evaluation.sampling import load_pipeline, parse_seeds
+from ..evaluation.sampling import parse_seeds
 from ..evaluation.summary import NEEDS_NO_FEATURES, check_reference
+from ..worlds.shipped import assets_folder
 from ..worlds.subjects import WORLDS, load_subject, load_world_extractor
 from .arguments import parse_call, parse_numbers, read_prompts
 from .evaluate_arguments import parser
 
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ASSETS = assets_folder()
 #: Of callbacks, that rows of a report name.
 SETTINGS = ("weight", "w_max", "alpha", "iterations", "step_size", "objective", "scale")
 SHEET = 64  # pictures on the contact sheet
@@ -157,7 +156,7 @@ def load(args: argparse.Namespace) -> tuple[Subject, object]:
     subject = world_subject(args) if args.world else asked_subject(args)
     check_reference(subject.reference, wanted(args, subject.reference))
     settings = {"pipeline": args.pipeline, "dtype": args.dtype, **subject.settings}
-    pipe = load_pipeline(args.pipeline, args.dtype, args.device, pipelines.load)
+    pipe = load_pipeline(args.pipeline, args.dtype, args.device)
     return replace(subject, settings=settings, call={**subject.call, **call}), pipe
 
 
