@@ -1,30 +1,39 @@
-"""Measuring pictures: streaming statistics, distances between sets, resumable runs, reports."""
+"""Measuring images: streaming statistics, distances between sets, resumable runs, reports."""
 
-from ..networks.extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
-from .metrics.estimate import Estimate, jackknife, mean_estimate
-from .metrics.frechet import frechet_distance, frechet_estimate
-from .metrics.kernels import cmmd, cmmd_estimate, kid, kid_estimate, kid_subsets
-from .metrics.moments import Moments
-from .metrics.neighbours import density_coverage, neighbour_estimates, precision_recall
-from .metrics.scores import clip_score, correct, inception_score, inception_score_estimate
-from .publish import publish, publish_curves
-from .references import load_reference, load_side
-from .report import (
-    contact_sheet,
-    curve_plot,
-    describe_run,
-    markdown_table,
-    pareto_front,
-    pareto_plot,
-    read_report,
-    write_report,
-)
-from .run import collect, extractor_measure, pipeline_draw
-from .sources import Pictures, Reference, find_run, read_statistics
-from .store import ChunkStore
-from .study import Subject, measure_setting, study
-from .summary import estimates_row, summarise
+from typing import TYPE_CHECKING
 
+from ..core.lazy import lazy
+
+
+if TYPE_CHECKING:
+    from ..networks.extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
+    from .metrics.estimate import Estimate, jackknife, mean_estimate
+    from .metrics.frechet import frechet_distance, frechet_estimate
+    from .metrics.kernels import cmmd, cmmd_estimate, kid, kid_estimate, kid_subsets
+    from .metrics.moments import Moments
+    from .metrics.neighbours import density_coverage, neighbour_estimates, precision_recall
+    from .metrics.scores import clip_score, correct, inception_score, inception_score_estimate
+    from .publish import publish_curves
+    from .references import load_reference, load_side
+    from .report import (
+        contact_sheet,
+        curve_plot,
+        describe_run,
+        markdown_table,
+        pareto_front,
+        pareto_plot,
+        read_report,
+        write_report,
+    )
+    from .run import collect, extractor_measure, pipeline_draw
+    from .sources import Pictures, Reference, find_run, read_statistics
+    from .store import ChunkStore
+    from .study import Subject, measure_setting
+    from .summary import estimates_row, summarise
+
+
+# `study` and `publish` are functions in the modules of those names; import them from there.
+__getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
     "ChunkStore",
@@ -69,11 +78,9 @@ __all__ = [
     "pareto_plot",
     "pipeline_draw",
     "precision_recall",
-    "publish",
     "publish_curves",
     "read_report",
     "read_statistics",
-    "study",
     "summarise",
     "write_report",
 ]

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,24 +123,3 @@ def parse_seeds(text: str) -> list[int]:
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds {text!r} name a seed twice")
     return seeds
-
-
-def load_pipeline(name: str, dtype: str = "float32", device: str | None = None, loader: Callable | None = None):
-    """A pipeline from a directory or a hub id, on `device` (CUDA where there is one), without its own progress bar.
-
-    Raises:
-        ValueError: it cannot be read; the message says why in one line.
-    """
-    from diffusers import DiffusionPipeline
-
-    loader = loader or DiffusionPipeline.from_pretrained
-    try:
-        # Parts that were saved as absent must be named, or diffusers calls them missing (SD3's third text encoder).
-        index = DiffusionPipeline.load_config(name)
-        absent = {part: None for part, kind in index.items() if isinstance(kind, list) and kind[:2] == [None, None]}
-        pipe = loader(name, dtype=getattr(torch, dtype), use_safetensors=True, **absent)
-    except Exception as error:  # diffusers, safetensors and the hub each raise their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot load a pipeline from {name!r}: {reason[:300]}") from error
-    pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

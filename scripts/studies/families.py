@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from diffusion_guidance import CFG, Callback, attach
+from diffusion_guidance import CFG, attach
 from diffusion_guidance.attachment.families import find_family, known_pipelines
+from diffusion_guidance.core.kinds import known_kinds
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, read_report, replace_table, write_report
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
 
@@ -90,8 +91,8 @@ def methods(tiny: Tiny, pipe) -> tuple[list[str], dict[str, str]]:
     All of the package's that need no argument; the others need a model, which is not a matter of the family.
     """
     works, fails = [], {}
-    for kind in sorted(set(Callback.kinds.values()), key=lambda kind: kind.__name__):
-        if not kind.__module__.startswith("guidance."):
+    for kind in sorted(set(known_kinds().values()), key=lambda kind: kind.__name__):
+        if not kind.__module__.startswith("diffusion_guidance."):
             continue
         try:
             callback = kind()

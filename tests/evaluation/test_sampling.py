@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 
 import diffusion_guidance.cli.generate as script
-from diffusion_guidance import RAAG
+from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.evaluation.sampling import (
     Job,
     generate,
     keep_settings,
-    load_pipeline,
     parse_seeds,
     plan,
     sample,
