@@ -1,0 +1,101 @@
+"""What a result was made with: weights of the pipeline, extractor, versions of the libraries."""
+
+import os
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from ..core.digests import file_digests
+
+
+#: Distributions that numbers may depend on, by the name that reports give them.
+_PACKAGES = {
+    "torch": "torch",
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "numpy": "numpy",
+    "pillow": "pillow",
+    "scipy": "scipy",
+    "scikit-learn": "scikit-learn",
+    "torchvision": "torchvision",
+    "torchmetrics": "torchmetrics",
+    "torch-fidelity": "torch-fidelity",
+    "timm": "timm",
+    "open_clip": "open_clip_torch",
+}
+#: Weights in formats that are never loaded, and files that say nothing about the pipeline.
+_IGNORED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".md", ".png", ".jpg", ".jpeg", ".webp"})
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, of what is installed."""
+    import platform
+
+    from .. import __version__
+
+    found = {"guidance": __version__, "python": platform.python_version()}
+    for name, distribution in _PACKAGES.items():
+        try:
+            found[name] = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def pipeline_weights(pipe) -> dict[str, str]:
+    """File -> SHA-256 of all that `pipe` was loaded from, in a folder or in the hub's cache; empty if made in memory.
+
+    Large files are read once, as `file_digests` remembers them.
+    """
+    config = getattr(pipe, "config", None)
+    name = config.get("_name_or_path") if isinstance(config, Mapping) else None
+    folder = _folder(os.fspath(name)) if name else None
+    if folder is None:
+        return {}
+    files = [path for path in sorted(folder.glob("*.json")) if path.is_file()]
+    for part in sorted(key for key in config if (folder / key).is_dir() and not key.startswith("_")):
+        files += sorted(path for path in (folder / part).rglob("*") if path.is_file() and _counts(path))
+    digests = file_digests(files)
+    return {path.relative_to(folder).as_posix(): digests[str(path)] for path in files}
+
+
+def check_extractors(ours: Mapping | str | None, theirs: Mapping | str | None) -> None:
+    """Raise ValueError if two sides are known to be of different extractors: name, weights or resize.
+
+    What a side does not say (statistics from elsewhere) is not compared.
+    """
+    sides = [{"name": side} if isinstance(side, str) else side for side in (ours, theirs)]
+    if None in sides:
+        return
+    one, other = sides
+    differing = [key for key in one if None not in (one[key], other.get(key)) and one[key] != other[key]]
+    if differing:
+        texts = [
+            ", ".join(f"{key} {_short(side[key])}" for key in ["name", *differing] if key in side) for side in sides
+        ]
+        raise ValueError(
+            f"features of an extractor with {texts[0]} cannot be compared with those of one with {texts[1]}; "
+            "measure both sides with one extractor"
+        )
+
+
+def _folder(name: str) -> Path | None:
+    if os.path.isdir(name):
+        return Path(name)
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        index = try_to_load_from_cache(name, "model_index.json")
+    except HFValidationError:  # not the name of a repository
+        return None
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def _counts(path: Path) -> bool:
+    return not path.name.startswith(".") and path.suffix.lower() not in _IGNORED
+
+
+def _short(value) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)
