@@ -14,6 +14,7 @@ docs/evaluation.md.
 """
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -37,10 +38,12 @@ from ..evaluation import (
     summarise,
 )
 from ..evaluation.columns import setting_columns
+from ..evaluation.identity import check_extractors
 from ..evaluation.metrics.frechet import merged
 from ..evaluation.publish import publish
-from ..evaluation.run import describe_seeds, process_state
+from ..evaluation.run import describe_seeds, locked_for_all, process_state
 from ..evaluation.sampling import parse_seeds
+from ..evaluation.sources import stored_extractor
 from ..evaluation.study import row_name
 from ..evaluation.summary import check_reference, needs_features
 from ..worlds.shipped import assets_folder
@@ -62,7 +65,8 @@ def main() -> None:
         args.state = process_state()
         args.device = args.device or str(args.state.device)
         check_device(args.device)
-        {"run": run, "sweep": sweep, "score": score}[args.command](args)
+        with locked_for_all(args.out, args.state):
+            {"run": run, "sweep": sweep, "score": score}[args.command](args)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -157,10 +161,13 @@ def score(args: argparse.Namespace) -> None:
     reference = reference_at(args, args.reference, extractor)
     check_reference(reference, wanted(args, reference))
     store = load_side(args.pictures, extractor, args.out, args.batch_size, args.state)
+    identity = stored_extractor(store)
+    check_extractors(identity, reference.extractor)
     row = {"samples": store.samples} | estimates_row(summarise(store, reference, wanted(args, reference)))
     if args.save_statistics and args.state.is_main_process:
-        merged(store.moments(1)).save(args.save_statistics)
-    finish(args, reference, [row], {"pictures": str(args.pictures), "extractor": extractor and extractor.name})
+        facts = {} if identity is None else {"extractor": json.dumps(identity)}
+        merged(store.moments(1)).save(args.save_statistics, facts)
+    finish(args, reference, [row], {"pictures": str(args.pictures), "extractor": identity})
 
 
 def finish(args, reference: Reference | None, rows: list[dict], facts: dict, store: ChunkStore | None = None) -> None:

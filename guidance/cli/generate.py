@@ -1,4 +1,4 @@
-"""Draw pictures with any diffusers pipeline and any guidance, one file a seed.
+"""Draw images with any diffusers pipeline and any guidance, one file a seed.
 
     diffusion-guidance generate assets/shapes --seeds 0-15 --steps 10 --out out/raag \\
         --guidance raag:w_max=10,alpha=8 --call max_sequence_length=1 \\
@@ -12,10 +12,15 @@ pipeline's own is used. A run that was killed goes on where it stopped when the 
 import argparse
 import inspect
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import Trace, load_guidance, load_pipeline, parse_guidance, to_config
-from ..evaluation.sampling import generate, keep_settings, parse_seeds, plan
+from ..core.locking import locked_folder
+from ..evaluation.identity import pipeline_weights
+from ..evaluation.sampling import Job, generate, parse_seeds, plan
+from ..evaluation.settings import keep_settings
+from ..evaluation.traces import TraceStore, trace_folder
 from .arguments import parse_call, read_prompts
 
 
@@ -34,10 +39,10 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--weight", type=float, help="the pipeline's own guidance_scale; must switch guidance on (> 1)")
     parse.add_argument("--steps", type=int, default=30, help="denoising steps (default 30)")
     parse.add_argument("--seeds", default="0", help="such as 0-63 or 0-9,20 (default 0)")
-    parse.add_argument("--pair", action="store_true", help="one picture a seed: seed k takes prompt k, in rotation")
+    parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
     parse.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="more for the pipeline's call")
     parse.add_argument("--out", type=Path, default=Path("out/generate"), help="folder (default out/generate)")
-    parse.add_argument("--batch-size", type=int, default=8, help="pictures at once; does not change them (default 8)")
+    parse.add_argument("--batch-size", type=int, default=8, help="images at once; does not change them (default 8)")
     parse.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parse.add_argument("--device", help="default: cuda where there is one, else cpu")
     return parse
@@ -67,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--steps and --batch-size must be at least 1")
     guidance, call = callbacks(args), call_arguments(args)
     asked = conditions(args)
-    pictures = plan(asked, parse_seeds(args.seeds), args.out, args.pair)
+    jobs = plan(asked, parse_seeds(args.seeds), args.out, args.pair)
     pipe = load_pipeline(args.pipeline, args.dtype, args.device)
     known = inspect.signature(pipe.__call__).parameters
     if unknown := set(call) - set(known):
@@ -75,16 +80,32 @@ def run(args: argparse.Namespace) -> None:
     settings = {
         "pipeline": args.pipeline,
         "conditions": asked,
-        "pair": args.pair,
+        "pair": "by seed" if args.pair else False,
         "guidance": to_config(guidance),
         "call": call,
         "dtype": args.dtype,
+        "weights": pipeline_weights(pipe),
     }
-    keep_settings(args.out, settings)
-    drawn = sum(1 for _ in generate(pipe, pictures, guidance, args.batch_size, **call))
-    print(f"{drawn} pictures drawn, {len(pictures) - drawn} were there already: {args.out}")
-    for trace in (callback for callback in guidance if isinstance(callback, Trace) and callback.runs):
-        print(f"trace: {trace.to_json(args.out / 'trace.json')}, {trace.plot(args.out / 'trace.png')}")
+    with locked_folder(args.out):
+        draw(args.out, pipe, jobs, guidance, settings, args.batch_size, call)
+
+
+def draw(out: Path, pipe, jobs: list[Job], guidance: list, settings: dict, batch_size: int, call: dict) -> None:
+    """What is missing in the folder `out`, which must be of the same settings."""
+    keep_settings(out, settings)
+    traces = [callback for callback in guidance if isinstance(callback, Trace)]
+    stores = [TraceStore(out, trace, number) for number, trace in enumerate(traces, 1)]
+    if stores:
+        keep_settings(trace_folder(out), settings)
+
+    def keep(batch: Sequence[Job]) -> None:
+        for store in stores:
+            store.keep(batch)
+
+    drawn = sum(1 for _ in generate(pipe, jobs, guidance, batch_size, keep, **call))
+    print(f"{drawn} images drawn, {len(jobs) - drawn} were there already: {out}")
+    for paths in filter(None, (store.publish() for store in stores)):
+        print(f"trace: {', '.join(map(str, paths))}")
 
 
 def main() -> None:

@@ -68,9 +68,10 @@ def check_extractors(ours: Mapping | str | None, theirs: Mapping | str | None) -
     sides = [{"name": side} if isinstance(side, str) else side for side in (ours, theirs)]
     if None in sides:
         return
-    one, other = sides
-    differing = [key for key in one if None not in (one[key], other.get(key)) and one[key] != other[key]]
-    if differing:
+    known = {key for key in ("name", "weights", "resize") if all(side.get(key) is not None for side in sides)}
+    if "weights" in known:
+        known.discard("name")  # which may only say where the weights came from
+    if differing := sorted(key for key in known if sides[0][key] != sides[1][key]):
         texts = [
             ", ".join(f"{key} {_short(side[key])}" for key in ["name", *differing] if key in side) for side in sides
         ]

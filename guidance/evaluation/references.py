@@ -1,31 +1,39 @@
-"""Sides of a comparison by path: a finished run, statistics in a file, or pictures, whose features are stored."""
+"""Sides of a comparison by path: a finished run, statistics in a file, or images, whose features are stored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..networks.extractors import Extractor
+from .identity import check_extractors
 from .run import collect, extractor_measure
-from .sources import Pictures, Reference, find_run, has_statistics, read_statistics
+from .sources import Pictures, Reference, find_run, has_images, has_statistics, read_statistics, stored_extractor
 from .store import ChunkStore
 
 
 def load_side(path: Path, extractor: Extractor | None, out: Path, batch_size: int = 16, state=None) -> ChunkStore:
-    """The features of a finished run in the folder `path`, or those of the pictures there, stored in `out`.
+    """The features of a finished run in the folder `path`, or those of the images there, stored in `out`.
 
     Args:
-        path: folder of a run or of pictures, or npz file with `arr_0`.
-        extractor: for pictures; None if `path` is a run.
+        path: folder of a run or of images, or npz file with `arr_0`.
+        extractor: for images; None if `path` is a run.
 
     Raises:
-        ValueError: there is nothing at `path`, or pictures without an extractor, or `find_run`'s and `Pictures`' own.
+        ValueError: there is nothing at `path`, a run of another extractor, images without an extractor, `out` in the
+            folder of the images, or `find_run`'s and `Pictures`' own.
     """
-    if not Path(path).exists():
+    path = Path(path)
+    if not path.exists():
         raise ValueError(f"there is no {path}")
     if store := find_run(path):
+        if extractor is not None:
+            check_extractors(extractor.identity, stored_extractor(store))
         return store
+    if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"{out} lies in the folder of the images {path}, which it would change; choose another --out")
+    pictures = Pictures(path)
     if extractor is None:
         raise ValueError(f"an extractor is needed to measure the images in {path}; give --extractor")
-    pictures = Pictures(path)
-    settings = {"pictures": str(path), "sha256": pictures.digest(), "extractor": extractor.name}
+    settings = {"pictures": str(path), "sha256": pictures.digest(), "extractor": extractor.identity}
     measure, positions = extractor_measure(extractor), range(len(pictures))
     return collect(out, positions, lambda some: (pictures.read(some), {}), measure, settings, batch_size, state=state)
 
@@ -35,12 +43,21 @@ def load_reference(
 ) -> Reference:
     """The reference at `path`: statistics in an npz or safetensors file, or anything that `load_side` reads.
 
+    A file with statistics and images (ADM's) is taken by its statistics; with `features`, those of its images are
+    measured in addition, and the statistics stay if they can be of the same extractor.
+
     Args:
         features: also hold the features of the single samples, which all measures but the Frechet distance need.
 
     Raises:
         ValueError: as `load_side`.
     """
-    if has_statistics(path):
-        return read_statistics(path)
-    return Reference.of_run(load_side(path, extractor, out, batch_size, state), features)
+    if not has_statistics(path):
+        return Reference.of_run(load_side(path, extractor, out, batch_size, state), features)
+    stored = read_statistics(path)
+    if not (features and extractor is not None and has_images(path)):
+        return stored
+    measured = Reference.of_run(load_side(path, extractor, out, batch_size, state), features)
+    if measured.mean.shape != stored.mean.shape:
+        return measured
+    return replace(stored, features=measured.features, extractor=measured.extractor)

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from ..core.files import write_atomic, write_json
+from .identity import versions
 from .metrics import registry as metrics
-from .sampling import versions
 
 
 #: Values of which lower is better; of all others higher is.

@@ -1,22 +1,27 @@
-"""Sampling and measuring many pictures over any number of processes, so that a killed run goes on where it stopped."""
+"""Sampling and measuring many images over any number of processes, so that a killed run goes on where it stopped."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from ..core.locking import locked_folder
 from ..networks.extractors import Extractor
 from .metrics.registry import METRICS
-from .sampling import keep_settings, sample
+from .sampling import sample
+from .settings import keep_settings
 from .store import CHUNK, ChunkStore
 
 
-#: Pictures (B, 3, H, W) in [0, 1] of B seeds, and further arrays with one row a seed.
+KEPT_SIDE = 256  # pixels a side, at most, of images that are stored for a sheet
+
+#: Images (B, 3, H, W) in [0, 1] of B seeds, and further arrays with one row a seed.
 Draw = Callable[[Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
-#: Arrays with one row for each of the pictures (B, 3, H, W) of B seeds.
+#: Arrays with one row for each of the images (B, 3, H, W) of B seeds.
 Measure = Callable[[torch.Tensor, Sequence[int]], dict[str, torch.Tensor]]
 
 
@@ -24,7 +29,7 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
     """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and a generator of its own.
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
-    The further array is `nfe`, network evaluations a picture, as `sample` counts them.
+    The further array is `nfe`, network evaluations an image, as `sample` counts them.
 
     Raises:
         ValueError: when called, if the pipeline's call does not take one of the arguments.
@@ -70,57 +75,91 @@ def collect(
     state=None,
     chunk: int = CHUNK,
 ) -> ChunkStore:
-    """Draw and measure the picture of every seed, and return what was stored in `folder`.
+    """Draw and measure the image of every seed, and return what was stored in `folder`.
 
     Each process of `accelerate launch` or `torchrun` takes its share of what is missing, and all return when all is
     there. Killed at any moment and started again with the same arguments, by as many processes or another number, the
-    run ends with the same files. `folder` must be seen by all processes. Pictures are rounded to 8 bits before they are
-    measured, so that figures are those of the picture files.
+    run ends with the same files. `folder` must be seen by all processes, and is locked meanwhile: two commands cannot
+    write to it at once. Images are rounded to 8 bits before they are measured, as image files are. Memory holds the
+    images of one batch.
 
     Args:
-        settings: what the result depends on, JSON-serialisable; kept beside the results and compared on restart.
-        batch_size: pictures at once; at the end of a chunk of samples there may be fewer.
-        keep: how many of the first pictures to store too, as `images` uint8 (B, 3, H, W), rounded up to whole chunks.
+        settings: what the result depends on, JSON-serialisable; kept next to the results and compared on restart.
+        batch_size: images at once; at the end of a chunk of samples there may be fewer.
+        keep: how many of the first images to store too, as `images` uint8 (B, 3, H, W), rounded up to whole chunks and
+            made smaller to at most `KEPT_SIDE` pixels a side.
         state: accelerate's PartialState; None makes it from the environment.
         chunk: samples a file, and at most in a batch. `find_run` reads runs of the default only.
 
     Raises:
-        ValueError: the folder holds a run of other settings, or arrays without one row a picture.
+        ValueError: the folder holds a run of other settings or is in use, or arrays without one row an image.
     """
     state = state or process_state()
     store = ChunkStore(Path(folder) / "samples", len(seeds), chunk)
-    with state.main_process_first():
-        keep_settings(Path(folder), {**settings, "seeds": describe_seeds(seeds), "keep": keep})
-        if state.is_main_process:
-            store.sweep()
-    missing = store.missing()
-    state.wait_for_everyone()  # nobody writes before everybody has looked
-    mine = missing[state.process_index :: state.num_processes]
-    progress = tqdm(
-        total=sum(map(len, mine)), unit="picture", desc=Path(folder).name, disable=not state.is_local_main_process
-    )
-    with progress:
-        for part in mine:
-            images, arrays = _measure_chunk(seeds[part.start : part.stop], draw, measure, batch_size, progress.update)
-            store.write(part, arrays | ({"images": images} if part.start < keep else {}))
-    state.wait_for_everyone()
+    with locked_for_all(folder, state):
+        with state.main_process_first():
+            keep_settings(Path(folder), {**settings, "seeds": describe_seeds(seeds), "keep": keep})
+            if state.is_main_process:
+                store.sweep()
+        missing = store.missing()
+        state.wait_for_everyone()  # nobody writes before everybody has looked
+        mine = missing[state.process_index :: state.num_processes]
+        total = sum(map(len, mine))
+        with tqdm(
+            total=total, unit="image", desc=Path(folder).name, disable=not state.is_local_main_process
+        ) as progress:
+            for part in mine:
+                some = seeds[part.start : part.stop]
+                store.write(part, _measure_chunk(some, draw, measure, batch_size, part.start < keep, progress.update))
+        state.wait_for_everyone()
     return store
 
 
 def _measure_chunk(
-    seeds: Sequence[int], draw: Draw, measure: Measure, batch_size: int, done: Callable[[int], object]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Pictures (N, 3, H, W) uint8 of N seeds, and everything measured, N rows each."""
+    seeds: Sequence[int], draw: Draw, measure: Measure, batch_size: int, keep: bool, done: Callable[[int], object]
+) -> dict[str, torch.Tensor]:
+    """Everything measured of N seeds, N rows each; with `keep` the images too. In memory are the images of a batch."""
     parts = []
     for i in range(0, len(seeds), batch_size):
         batch = seeds[i : i + batch_size]
         images, arrays = draw(batch)
         images = (images.float().clamp(0, 1) * 255).round()
-        part = {"images": images.to(torch.uint8), **arrays, **measure(images / 255, batch)}
+        part = {**arrays, **measure(images / 255, batch)} | ({"images": _small(images)} if keep else {})
         parts.append({name: values.cpu() for name, values in part.items()})
         done(len(batch))
-    arrays = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return arrays.pop("images"), arrays
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _small(images: torch.Tensor) -> torch.Tensor:
+    """Images (B, C, H, W) with values up to 255 as uint8, of at most `KEPT_SIDE` pixels a side."""
+    scale = KEPT_SIDE / max(images.shape[-2:])
+    if scale < 1:
+        size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        images = torch.nn.functional.interpolate(images, size, mode="area").round()
+    return images.to(torch.uint8)
+
+
+@contextmanager
+def locked_for_all(folder: Path, state) -> Iterator[None]:
+    """Hold the lock of `folder` for all processes of this command; its main process holds it.
+
+    Raises:
+        ValueError: in every process, if another command holds it.
+    """
+    with ExitStack() as stack:
+        refused = None
+        if state.is_main_process:
+            try:
+                stack.enter_context(locked_folder(folder))
+            except (ValueError, OSError) as error:
+                refused = str(error)
+        if state.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            (refused,) = broadcast_object_list([refused])
+        if refused is not None:
+            raise ValueError(refused)
+        yield
 
 
 def process_state():

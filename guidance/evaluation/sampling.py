@@ -1,8 +1,7 @@
-"""Pictures from seeds: one random generator a seed, files named by seed, existing ones skipped."""
+"""Images from seeds: one random generator a seed, files named by seed, whole ones skipped."""
 
-import json
-import platform
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import torch
 from tqdm import tqdm
 
 from ..attachment.attach import attach
-from ..core.files import write_atomic, write_json
+from ..core.files import sweep, write_atomic
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job to draw: `condition` is a prompt, or a class id where the pipeline takes `class_labels`."""
+    """One image to draw: `condition` is a prompt, or a class id where the pipeline takes `class_labels`."""
 
     seed: int
     condition: str | int
@@ -24,12 +23,12 @@ class Job:
 
 
 def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pair: bool = False) -> list[Job]:
-    """Every condition with every seed; with `pair`, the seed at position k takes condition k modulo their number.
+    """Every condition with every seed; with `pair`, seed s takes condition s modulo their number, whatever the others.
 
     Files are SEED.png, in a folder for each condition (000, 001, ...) where a seed is used more than once.
     """
     if pair or len(conditions) == 1:
-        return [Job(seed, conditions[k % len(conditions)], folder / f"{seed:06d}.png") for k, seed in enumerate(seeds)]
+        return [Job(seed, conditions[seed % len(conditions)], folder / f"{seed:06d}.png") for seed in seeds]
     return [
         Job(seed, condition, folder / f"{number:03d}" / f"{seed:06d}.png")
         for number, condition in enumerate(conditions)
@@ -46,7 +45,7 @@ def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance
     """Call `pipe` once: every prompt or class id with the generator of its seed.
 
     Returns:
-        What the pipeline returned, and the network evaluations a job; a conditional and an unconditional pass
+        What the pipeline returned, and the network evaluations an image; a conditional and an unconditional pass
         count as one.
     """
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
@@ -56,56 +55,59 @@ def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance
     return output, evaluations
 
 
-def generate(pipe, jobs: Sequence[Job], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:
-    """Draw those `jobs` whose file is missing, and yield each path when its file is whole.
+def generate(
+    pipe,
+    jobs: Sequence[Job],
+    guidance: Sequence,
+    batch_size: int = 8,
+    drawn: Callable[[Sequence[Job]], object] = lambda jobs: None,
+    **call,
+) -> Iterator[Path]:
+    """Draw those `jobs` that have no whole image yet, and yield each path when its file is whole.
 
-    A job depends on its seed and condition, not on the batch (but for rounding: kernels sum in an order that can
-    depend on the batch's size). A killed run that is started again draws the rest.
+    An image depends on its seed and condition, not on the batch (except for rounding: kernels sum in an order that can
+    depend on the batch's size). A killed run that is started again draws the rest. Files that are empty, damaged, or of
+    another size than most are drawn again.
+
+    Args:
+        drawn: called with the jobs of a batch before their files are written.
+
+    Raises:
+        ValueError: the pipeline draws another size than the images that are there.
     """
-    missing = [job for job in jobs if not job.path.exists()]
-    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="job") as progress:
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
-            conditions, numbers = zip(*((job.condition, job.seed) for job in batch), strict=True)
-            output, _ = sample(pipe, conditions, numbers, guidance, output_type="pil", **call)
-            for job, image in zip(batch, output.images, strict=True):
+    for folder in {job.path.parent for job in jobs}:
+        sweep(folder)
+    sizes = {job: size for job in jobs if (size := image_size(job.path)) is not None}
+    expected = Counter(sizes.values()).most_common(1)[0][0] if sizes else None
+    missing = deque(job for job in jobs if job not in sizes or sizes[job] != expected)
+    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="image") as progress:
+        while missing:
+            batch = [missing.popleft() for _ in range(min(batch_size, len(missing)))]
+            conditions, seeds = zip(*((job.condition, job.seed) for job in batch), strict=True)
+            images = sample(pipe, conditions, seeds, guidance, output_type="pil", **call)[0].images
+            if expected not in (None, images[0].size):
+                raise ValueError(
+                    f"the images in {batch[0].path.parent} have {expected[0]} x {expected[1]} pixels, but the pipeline "
+                    f"draws {images[0].size[0]} x {images[0].size[1]}; choose another folder"
+                )
+            drawn(batch)
+            for job, image in zip(batch, images, strict=True):
                 write_atomic(job.path, image.save)
                 progress.update()
                 yield job.path
 
 
-def keep_settings(folder: Path, settings: dict) -> None:
-    """Write `settings` and the versions in use to `folder`/settings.json, or check that they are the same.
+def image_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) of a PNG file whose checksums are right to its end; None if it is not there or is damaged."""
+    from PIL import Image
 
-    Raises:
-        ValueError: the folder holds jobs of other settings; the message names those that differ.
-    """
-    path = folder / "settings.json"
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = sorted(name for name in settings if before.get(name) != settings[name])
-        if differing:
-            raise ValueError(
-                f"{folder} holds jobs made with another {', '.join(differing)} (see {path}); choose another folder"
-            )
-        return
-    write_json(path, settings | {"versions": versions()})
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    import diffusers
-    import transformers
-
-    from .. import __version__
-
-    return {
-        "guidance": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-    }
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            size = image.size
+            image.verify()
+            return size
+    except Exception:  # decoders of damaged files raise anything
+        return None
 
 
 def parse_seeds(text: str) -> list[int]:

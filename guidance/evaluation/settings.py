@@ -1,10 +1,14 @@
 """The settings that all results of a folder share: kept next to them, and compared before more are added."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.files import write_json
+from ..core.json_files import read_json
+from ..images.byproducts import left_out
+from ..images.listing import SUFFIXES
 from .identity import versions
 
 
@@ -14,12 +18,12 @@ NAME = "settings.json"
 def read_settings(folder: Path) -> dict | None:
     """The settings kept in `folder`; None if there are none. Raises ValueError if the file is damaged."""
     path = Path(folder) / NAME
-    try:
-        settings = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; choose another folder") from None
+    try:
+        settings = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}; choose another folder") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path} is not a file of settings; choose another folder")
     return settings
@@ -36,8 +40,8 @@ def keep_settings(folder: Path, settings: Mapping) -> None:
     before = read_settings(folder)
     now = versions()
     if before is None:
-        if images := sorted(path.name for path in folder.glob("*.png") if not path.name.startswith(".")):
-            raise ValueError(f"{folder} holds images, such as {images[0]}, and no {NAME}; choose a folder of its own")
+        if image := _first_image(folder):
+            raise ValueError(f"{folder} holds images, such as {image}, and no {NAME}; choose a folder without images")
         write_json(folder / NAME, {**settings, "versions": now})
         return
     # As JSON has them: tuples are lists there.
@@ -49,6 +53,12 @@ def keep_settings(folder: Path, settings: Mapping) -> None:
             f"{folder} holds images made with another {', '.join(differing)} (see {folder / NAME}); "
             "choose another folder"
         )
+
+
+def _first_image(folder: Path) -> str | None:
+    names = os.listdir(folder) if folder.is_dir() else []
+    ours = left_out(str(folder), names)
+    return min((name for name in names if Path(name).suffix.lower() in SUFFIXES and name not in ours), default=None)
 
 
 def _difference(name: str, before: Mapping, value: object) -> str | None:

@@ -5,9 +5,8 @@ images themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from ..core.files import file_digest
+from ..core.json_files import parse_json
 from ..images.byproducts import summary
 from ..images.listing import list_images
 from ..images.reading import Skipped, read_picture
@@ -22,6 +22,7 @@ from ..images.survey import Seen, survey
 from .metrics.frechet import merged
 from .metrics.moments import Moments
 from .npz import npz_names, read_npz
+from .settings import read_settings
 from .store import ChunkStore
 
 
@@ -34,6 +35,7 @@ class Reference:
         count: samples that they rest on; None if the file does not say.
         digest: SHA-256 of what was read, as hexadecimal digits.
         features: (N, D) of the single samples, for measures that need them; None if there are statistics only.
+        extractor: identity of what the features are of; None if the file does not say.
     """
 
     mean: np.ndarray
@@ -41,6 +43,7 @@ class Reference:
     count: int | None
     digest: str
     features: np.ndarray | None = None
+    extractor: Mapping | str | None = None
 
     @classmethod
     def of(cls, features: torch.Tensor | np.ndarray) -> "Reference":
@@ -58,7 +61,7 @@ class Reference:
         for rows in store.rows("features"):
             digest.update(rows.numpy().tobytes())
         array = store.array("features") if features else None
-        return cls(whole.mean, whole.covariance, whole.count, digest.hexdigest(), array)
+        return cls(whole.mean, whole.covariance, whole.count, digest.hexdigest(), array, stored_extractor(store))
 
 
 def read_statistics(path: Path) -> Reference:
@@ -70,8 +73,9 @@ def read_statistics(path: Path) -> Reference:
     path = Path(path)
     digest = file_digest(path)
     if path.suffix == ".safetensors":
-        moments = Moments.load(path)
-        return Reference(moments.mean, moments.covariance, moments.count, digest)
+        moments, facts = Moments.load(path), Moments.metadata(path)
+        extractor = _extractor(facts["extractor"], path) if "extractor" in facts else None
+        return Reference(moments.mean, moments.covariance, moments.count, digest, None, extractor)
     if not {"mu", "sigma"} <= set(names := npz_names(path)):
         raise ValueError(f"{path} holds {', '.join(names)}, but statistics are called mu and sigma")
     mean, covariance = (np.asarray(read_npz(path, name), dtype=np.float64) for name in ("mu", "sigma"))
@@ -90,20 +94,40 @@ def has_statistics(path: Path) -> bool:
     return {"mu", "sigma"} <= set(npz_names(path))
 
 
+def has_images(path: Path) -> bool:
+    """Whether the npz file `path` holds images, perhaps next to statistics."""
+    path = Path(path)
+    return path.suffix == ".npz" and path.is_file() and "arr_0" in npz_names(path)
+
+
 def find_run(folder: Path) -> ChunkStore | None:
     """The store of a finished run in `folder`; None if there is no run.
 
     Raises:
-        ValueError: the run is not finished.
+        ValueError: the run is not finished, or is a measurement of the images in the folder itself.
     """
-    settings = Path(folder) / "settings.json"
-    if not (settings.is_file() and (Path(folder) / "samples").is_dir()):
+    folder = Path(folder)
+    settings = read_settings(folder) if (folder / "samples").is_dir() else None
+    if settings is None:
         return None
-    seeds = json.loads(settings.read_text(encoding="utf-8"))["seeds"]
-    store = ChunkStore(Path(folder) / "samples", sum(last - first + 1 for first, last in seeds))
+    if "pictures" in settings and Path(str(settings["pictures"])).resolve() == folder.resolve():
+        raise ValueError(
+            f"{folder} holds images and an earlier measurement of them; delete {folder / 'settings.json'} and "
+            f"{folder / 'samples'} to measure the images as they are now"
+        )
+    try:
+        count = sum(last - first + 1 for first, last in settings["seeds"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{folder / 'settings.json'} is not that of a run; choose another folder") from None
+    store = ChunkStore(folder / "samples", count)
     if missing := store.missing():
         raise ValueError(f"the run in {folder} lacks {sum(map(len, missing))} samples; start it again to finish it")
     return store
+
+
+def stored_extractor(store: ChunkStore) -> Mapping | str | None:
+    """Identity of the extractor of a run, as it was kept; None if it was not."""
+    return (read_settings(store.folder.parent) or {}).get("extractor")
 
 
 class Pictures:
@@ -168,6 +192,16 @@ class Pictures:
         if isinstance(picture, Skipped) or tuple(picture.pixels.shape[1:]) != seen.size:
             raise ValueError(f"{seen.path} was changed while it was measured; start again")
         return picture.pixels
+
+
+def _extractor(text: str, path: Path) -> Mapping | str:
+    try:
+        value = parse_json(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict | str):
+        raise ValueError(f"{path}: its extractor cannot be read; make the statistics again")
+    return value
 
 
 def _picture_array(path: Path) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""What a run has measured so far, on disk: one file a chunk of samples, each whole or absent."""
+"""What a run has measured so far, on disk: one file a chunk of samples, with a checksum, each whole or absent."""
 
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..core.files import write_atomic
+from ..core.files import sweep, write_atomic
 from .metrics.moments import Moments
 
 
@@ -42,7 +43,7 @@ class ChunkStore:
         return self.folder / f"{chunk.start:08d}-{chunk.stop:08d}.safetensors"
 
     def missing(self) -> list[range]:
-        """The chunks without a whole file."""
+        """The chunks without a whole file; a changed bit is noticed, and the chunk is then missing."""
         return [chunk for chunk in self.chunks if not self._whole(chunk)]
 
     def write(self, chunk: range, arrays: dict[str, torch.Tensor]) -> None:
@@ -50,12 +51,12 @@ class ChunkStore:
         arrays = {name: values.detach().cpu().contiguous() for name, values in arrays.items()}
         if wrong := [name for name, values in arrays.items() if len(values) != len(chunk)]:
             raise ValueError(f"{', '.join(wrong)}: expected one row for each of {len(chunk)} samples")
-        write_atomic(self.path(chunk), lambda temporary: save_file(arrays, temporary))
+        facts = {"sha256": _digest(arrays)}
+        write_atomic(self.path(chunk), lambda temporary: save_file(arrays, temporary, metadata=facts))
 
     def sweep(self) -> None:
-        """Delete what a killed process left half written. Only while no process writes."""
-        for path in self.folder.glob(".*.safetensors"):
-            path.unlink(missing_ok=True)
+        """Delete what killed processes left half written."""
+        sweep(self.folder)
 
     def names(self) -> list[str]:
         """The arrays that every sample has (the first ones may have more)."""
@@ -86,7 +87,19 @@ class ChunkStore:
 
     def _whole(self, chunk: range) -> bool:
         try:
-            with safe_open(self.path(chunk), framework="pt"):
-                return True
+            with safe_open(self.path(chunk), framework="pt") as file:
+                facts = file.metadata() or {}  # chunks of earlier versions have none
+                return "sha256" not in facts or facts["sha256"] == _digest(
+                    {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                )
         except (OSError, SafetensorError):
             return False
+
+
+def _digest(arrays: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..networks.extractors import Extractor
 from .features import as_features
+from .identity import check_extractors, pipeline_weights
 from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .store import CHUNK, ChunkStore
@@ -42,7 +43,7 @@ class Subject:
         def condition(seed: int) -> str | int:
             return asked[seed % len(asked)]
 
-        settings = {"conditions": asked, "extractor": extractor.name}
+        settings = {"conditions": asked, "extractor": extractor.identity}
         return cls(condition, extractor_measure(extractor, condition), reference, settings)
 
 
@@ -71,10 +72,13 @@ def measure_setting(
         batch_size, keep, state, chunk: see `collect`.
 
     Raises:
-        ValueError: at the first images, before anything is stored, if their features are not finite or cannot be
-            compared with the reference, or if `measures` ask for logits that there are not.
+        ValueError: the reference is of another extractor; or, at the first images, before anything is stored, their
+            features are not finite or cannot be compared with the reference, or `measures` ask for logits that there
+            are not.
     """
     call = {**subject.call, **call}
+    if subject.reference is not None:
+        check_extractors(subject.settings.get("extractor"), subject.reference.extractor)
     draw = pipeline_draw(pipe, subject.condition, guidance, **call)
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -88,7 +92,7 @@ def measure_setting(
         check_arrays(arrays, measures)
         return arrays
 
-    facts = {**subject.settings, **settings, "call": call}
+    facts = {**subject.settings, **settings, "call": call, "weights": pipeline_weights(pipe)}
     store = collect(folder, seeds, draw, measure, facts, batch_size, keep, state, chunk)
     row = {"nfe": float(store.array("nfe").mean()), "samples": store.samples}
     return store, row | estimates_row(summarise(store, subject.reference, measures))

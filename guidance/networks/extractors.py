@@ -3,13 +3,14 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from ..core.files import file_digest
-from .weights import check_weights, read_weights, with_weights
+from .weights import check_weights, read_weights, weights_sha256, with_weights
 
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -49,6 +50,7 @@ class Extractor:
         transform: of pictures (B, 3, H, W) float32 in [0, 1].
         device: where the network is.
         embed_texts: B captions -> embeddings (B, D) in the space of the features, for the CLIP score.
+        weights: the module that holds them, for the identity, where `network` is another function.
     """
 
     name: str
@@ -56,6 +58,15 @@ class Extractor:
     transform: Callable[[torch.Tensor], torch.Tensor] = Transform()
     device: str | torch.device = "cpu"
     embed_texts: Callable[[list[str]], torch.Tensor] | None = None
+    weights: torch.nn.Module | None = None
+
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """Name, SHA-256 of the weights and resize: features of others must not be compared. None is not known."""
+        network = self.weights or getattr(self.network, "__self__", self.network)
+        weights = weights_sha256(network) if isinstance(network, torch.nn.Module) else None
+        size = self.transform.size if isinstance(self.transform, Transform) else None
+        return {"name": self.name, "weights": weights, "resize": size and f"{size} {self.transform.mode}"}
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -99,7 +110,9 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
         return dict(zip(("features", "logits"), network(images), strict=True))
 
-    return Extractor("inception-v3", run, lambda images: (images * 255).round().to(torch.uint8), device)
+    return Extractor(
+        "inception-v3", run, lambda images: (images * 255).round().to(torch.uint8), device, weights=network
+    )
 
 
 def dinov2(

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..evaluation import Extractor, Reference, Subject, read_statistics
+from ..networks.weights import weights_sha256
 from . import digits_measure, shapes_measure
 from .digits_classifier import DigitsClassifier
 from .shapes_classifier import ShapesClassifier
@@ -34,7 +35,8 @@ def load_subject(
     """
     judge, folder = _load_judge(world, assets, device)
     measure = partial({"shapes": shapes_measure, "digits": digits_measure}[world].measure, judge)
-    settings = {"conditions": f"of the {world} world", "extractor": folder.name}
+    identity = {"name": folder.name, "weights": weights_sha256(judge)}
+    settings = {"conditions": f"of the {world} world", "extractor": identity}
     if world == "digits":
         reference = reference or Reference.of(digits_measure.real_features(judge))
         return Subject(digits_measure.label, measure, reference, settings)
@@ -58,7 +60,7 @@ def load_world_extractor(world: str, assets: Path, device: str | torch.device = 
         return judge.features(images if world == "shapes" else images.mean(1, keepdim=True) * 2 - 1)
 
     size = {"shapes": 32, "digits": 8}[world]
-    return Extractor(folder.name, features, device=device)
+    return Extractor(folder.name, features, device=device, weights=judge)
 
 
 def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[torch.nn.Module, Path]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion_guidance.core.files import TEMPORARY
 from diffusion_guidance.evaluation import ChunkStore, Moments, find_run, read_report
 from diffusion_guidance.evaluation.run import describe_seeds
 
@@ -78,7 +79,7 @@ def test_only_what_is_missing_is_drawn(undisturbed, tmp_path):
     store.path(range(64, 128)).write_bytes(b"half a file")
     with pytest.raises(ValueError, match="lacks 64 samples"):
         find_run(tmp_path)
-    (store.folder / ".00000000-00000064.killed.safetensors").touch()
+    (store.folder / f"{TEMPORARY}left.safetensors").touch()
     drawn.clear()
     assert report(tmp_path, run(tmp_path, draw=draw)) == first
     assert drawn == list(range(74, 138))

@@ -11,11 +11,11 @@ from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.evaluation.sampling import (
     Job,
     generate,
-    keep_settings,
     parse_seeds,
     plan,
     sample,
 )
+from diffusion_guidance.evaluation.settings import keep_settings
 
 from ..tiny import PROMPTS, tiny_dit, tiny_sd3
 
@@ -76,7 +76,8 @@ def test_the_plan_names_files_by_seed(tmp_path):
         "001/000004.png",
     ]
     paired = plan(["a", "b"], [3, 4, 5], tmp_path, pair=True)
-    assert [(p.seed, p.condition) for p in paired] == [(3, "a"), (4, "b"), (5, "a")]
+    assert [(p.seed, p.condition) for p in paired] == [(3, "b"), (4, "a"), (5, "b")]
+    assert set(plan(["a", "b"], [4, 6], tmp_path, pair=True)) <= set(plan(["a", "b"], range(8), tmp_path, pair=True))
 
 
 @pytest.mark.parametrize("text, seeds", [("7", [7]), ("0-3", [0, 1, 2, 3]), ("0-1, 5,7-8", [0, 1, 5, 7, 8])])
@@ -118,11 +119,11 @@ def test_the_script_draws_resumes_and_keeps_its_configuration(checkpoint, tmp_pa
     first = run_script(*arguments)
     assert first.returncode == 0, first.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["000000.png", "000001.png", "000002.png", "settings.json", "trace.json", "trace.png"]
+    assert names == ["000000.png", "000001.png", "000002.png", "settings.json"]
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert settings["guidance"][0]["w_max"] == 5 and settings["call"]["num_inference_steps"] == 2
     (tmp_path / "out" / "000001.png").unlink()
-    assert "1 pictures drawn, 2 were there already" in run_script(*arguments).stdout
+    assert "1 images drawn, 2 were there already" in run_script(*arguments).stdout
 
 
 @pytest.mark.parametrize(

@@ -95,13 +95,30 @@ class Moments:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Moments":
-        """The moments that `save` wrote. Raises ValueError if `path` is no such file."""
+        """The moments that `save` wrote. Raises ValueError if `path` is not such a file, or a value is not finite."""
         moments = cls()
         try:
             with safe_open(path, framework="numpy") as file:
                 moments.count = int(file.metadata()["count"])
                 moments._mean = file.get_tensor("mean")
                 moments._scatter = np.asfortranarray(file.get_tensor("scatter"))
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"cannot read moments from {path}: {error}") from None
+        mean, scatter = moments._mean, moments._scatter
+        if mean.ndim != 1 or scatter.shape != 2 * mean.shape or moments.count < 1:
+            raise ValueError(
+                f"{path}: a mean of {mean.shape} and a scatter of {scatter.shape} over {moments.count} samples do not "
+                "go together"
+            )
+        if not (mean.dtype == scatter.dtype == np.float64 and np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError(f"{path}: mean and scatter must be finite float64 numbers; make the statistics again")
         return moments
+
+    @staticmethod
+    def metadata(path: str | os.PathLike) -> dict[str, str]:
+        """What `save` was given in addition. Raises ValueError if `path` is not a safetensors file."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return file.metadata() or {}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"cannot read moments from {path}: {error}") from None
