@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .callback import Callback, settings
 from .files import write_json
+from .kinds import find_kind, known_kinds
 
 
 def to_config(callbacks: Callback | Iterable[Callback]) -> list[dict]:
@@ -92,9 +93,9 @@ def parse_guidance(text: str) -> Callback:
 
 
 def _build(name: str, arguments: dict) -> Callback:
-    kind = Callback.kinds.get(name.lower())
+    kind = find_kind(name)
     if kind is None:
-        raise ValueError(f"unknown guidance {name!r}; known are {', '.join(sorted(Callback.kinds))}")
+        raise ValueError(f"unknown guidance {name!r}; known are {', '.join(sorted(known_kinds()))}")
     known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]
     if unknown := set(arguments) - set(known):
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it takes {', '.join(known)}")

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from diffusion_guidance import CFG, Callback, attach
+from diffusion_guidance import CFG, attach
 from diffusion_guidance.attachment.families import find_family, known_pipelines
+from diffusion_guidance.core.kinds import known_kinds
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
 
@@ -111,13 +112,13 @@ def variant_table(rows: list[dict]) -> str:
     return markdown_table(variants, short | {"family": "variant"}, digits=2)
 
 
-def callbacks() -> list[type[Callback]]:
+def callbacks() -> list[type]:
     """The package's callbacks that need no argument; the others need a model, which is not a matter of the family."""
-    kinds = sorted(set(Callback.kinds.values()), key=lambda kind: kind.__name__)
+    kinds = sorted(set(known_kinds().values()), key=lambda kind: kind.__name__)
     return [kind for kind in kinds if kind.__module__.startswith("diffusion_guidance.") and _needs_nothing(kind)]
 
 
-def _needs_nothing(kind: type[Callback]) -> bool:
+def _needs_nothing(kind: type) -> bool:
     arguments = list(inspect.signature(kind).parameters.values())
     return all(argument.default is not argument.empty for argument in arguments)
 
