@@ -45,7 +45,9 @@ def check_parts(index: Mapping[str, object]) -> None:
     from diffusers import pipelines
 
     for part, value in index.items():
-        if not (isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)):
+        if part.startswith("_") or not (isinstance(value, list | tuple) and len(value) == 2):
+            continue
+        if not isinstance(value[0], str):  # absent, or numbers
             continue
         library = value[0]
         if library not in LIBRARIES and not (library.isidentifier() and hasattr(pipelines, library)):
