@@ -7,9 +7,11 @@ pipeline's own combination is ignored unless a callback asks for it. Everything 
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 
+from ..core.bounds import unbounded
 from ..core.callback import as_list, chain
 from ..core.levels import Level, grid_index, level_at_index, level_at_timestep, network_input
 from ..core.next_sample import repeats
@@ -132,6 +134,15 @@ class Attachment:
             return False
         return repeats(self.scheduler, self._arguments) and self._recorder.answer(self._latest[1])
 
+    def learned_variance(self, step: Step) -> torch.Tensor | None:
+        if not step.elsewhere:
+            outputs = [call.output for call in self._recorder.calls]
+        elif self._latest is not None and self._latest[0] is step.sample:
+            outputs = [output[0] for _, output in self._latest[1]]
+        else:
+            return None
+        return self._recorder.variance(outputs, step.sample, self._guided)
+
     # What the pipeline calls.
 
     def _reset(self) -> None:
@@ -143,6 +154,7 @@ class Attachment:
         self._made = 0
         self._latest = None
         self._arguments: dict = {}
+        self._handled: set[str] = set()  # see `Step.handled`
         self._post_processing = False  # in the current step, so that the sampler uses another prediction
 
     def _set_timesteps(self, original: Callable, *args, **kwargs):
@@ -158,10 +170,11 @@ class Attachment:
         # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
         prediction = prediction.to(output.dtype)
         prediction = torch.cat([prediction, prediction]) if self._doubled else prediction
-        if "model_output" in kwargs:
-            result = original(*args, **kwargs | {"model_output": prediction})
-        else:
-            result = original(prediction, *args[1:], **kwargs)
+        with unbounded(self.scheduler) if "bounds" in self._handled else nullcontext():
+            if "model_output" in kwargs:
+                result = original(*args, **kwargs | {"model_output": prediction})
+            else:
+                result = original(prediction, *args[1:], **kwargs)
         self._index += 1
         self._sample = self._output = self._latest = None
         self._arguments = {}
@@ -196,6 +209,7 @@ class Attachment:
             grid_index=grid_index(self.scheduler, timestep, default=steps - total + self._index),
             truncated=self._ever_guided and not self._guided,
         )
+        self._handled = step.handled
         prediction = self._proceed(step)
         if post_processing and step.is_own(prediction):
             prediction = output

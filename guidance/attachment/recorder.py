@@ -79,6 +79,16 @@ class Recorder:
         first, second = halves
         return (first, second) if self.family.cond_first else (second, first)
 
+    def variance(self, outputs: list, like: torch.Tensor, guided: bool) -> torch.Tensor | None:
+        """(B, C, ...) channels that follow the conditional prediction where they are as many as those of `like`
+        (B, C, H, W, ...): a learned variance. None without them."""
+        first = outputs[0]
+        if self.family.listed or like.ndim < 4 or first.shape[1:] != (2 * like.shape[1], *like.shape[2:]):
+            return None
+        halves = list(first.chunk(2)) if guided and self.family.calls == 1 else outputs
+        cond = halves[0] if not guided or self.family.cond_first else halves[1]
+        return cond[:, like.shape[1] :]
+
     def conditioning(self, name: str, guided: bool) -> torch.Tensor:
         """The network's argument `name` in the current step: of its conditional half, or call."""
         two = guided and self.family.calls == 2

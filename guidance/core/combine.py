@@ -11,20 +11,31 @@ def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: f
     Args:
         cond, uncond: predictions (B, ...) of one shape.
         weight: a number, in which case the dtype of the predictions is kept and the result equals, to the last bit,
-            what diffusers' pipelines compute; or a tensor (B,), one a sample, computed in float32 (in float64 for
-            float64 predictions).
+            what diffusers' pipelines compute; or a tensor, computed in float32 (in float64 for float64 predictions):
+            (B,), one a sample, or of any shape that broadcasts to the predictions (a weight for each frame or place).
 
     Returns:
         (B, ...) in the dtype of `cond`.
 
     Raises:
-        ValueError: shapes that differ.
+        ValueError: shapes that differ, or a weight that does not broadcast to them.
     """
     check_pair(cond, uncond)
     if not isinstance(weight, torch.Tensor):
         return uncond + weight * (cond - uncond)
     base = widened(uncond)
-    return (base + per_sample(weight.to(base.dtype), cond) * (widened(cond) - base)).to(cond.dtype)
+    return (base + _fitting(weight.to(base.dtype), cond) * (widened(cond) - base)).to(cond.dtype)
+
+
+def _fitting(weight: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    fits = per_sample(weight, like) if weight.ndim <= 1 else weight
+    sizes = zip(reversed(fits.shape), reversed(like.shape), strict=False)
+    if fits.ndim > like.ndim or any(size not in (1, wanted) for size, wanted in sizes):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}, which does not broadcast to predictions of shape "
+            f"{tuple(like.shape)}; give (B,), or one that does"
+        )
+    return fits
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -43,10 +54,19 @@ def per_sample(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def projected_weight(prediction: torch.Tensor, cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
-    """(B,) float32 weight w for which `uncond + w * (cond - uncond)` is nearest to `prediction`."""
-    direction = (cond.float() - uncond.float()).flatten(1)
-    dot = ((prediction.float() - uncond.float()).flatten(1) * direction).sum(1)
+def effective_weight(prediction: torch.Tensor, cond: torch.Tensor, uncond: torch.Tensor) -> torch.Tensor:
+    """`<prediction - uncond, cond - uncond> / ||cond - uncond||^2`: the weight of classifier-free guidance that comes
+    nearest to `prediction`, so that methods can be compared at equal weight (arXiv 2602.22570).
+
+    Args:
+        prediction, cond, uncond: (B, ...) of one shape, in one space (eps, v, x0 or velocity).
+
+    Returns:
+        (B,) float32; 1 where cond equals uncond.
+    """
+    base = uncond.float()
+    direction = (cond.float() - base).flatten(1)
+    dot = ((prediction.float() - base).flatten(1) * direction).sum(1)
     square = direction.square().sum(1)
     return torch.where(square > 0, dot / square.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
 

@@ -1,32 +1,42 @@
-"""Files that are either whole or absent: everything is written beside its place and then renamed."""
+"""Files that are either whole or absent: everything is written to a temporary file and then renamed."""
 
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+#: How the name of every temporary file begins. It is hidden, and nobody else's files are called so.
+TEMPORARY = ".diffusion-guidance-"
 
 
 def write_atomic(path: str | os.PathLike, write: Callable[[Path], Any]) -> Path:
     """Call `write(temporary_path)` and rename what it wrote to `path`; a killed process leaves no half file there.
 
     Parent folders are made. The temporary name keeps the suffix of `path`, since many writers choose a format by it.
+    What a killed process leaves is deleted by `sweep`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; these are meant to be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with _temporary(path) as temporary:
+        try:
+            write(temporary)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; these are meant to be shared
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     return path
 
 
@@ -36,7 +46,24 @@ def write_json(path: str | os.PathLike, value: Any) -> Path:
     return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def file_digest(path: Path) -> str:
+def sweep(folder: str | os.PathLike) -> int:
+    """Delete the temporary files of dead writers in `folder`, but not below it; returns how many there were.
+
+    A writer holds a lock on its file for as long as it lives, so files in use stay, whoever writes them.
+    """
+    swept = 0
+    for path in Path(folder).glob(f"{TEMPORARY}*") if fcntl is not None else ():
+        try:
+            with open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                swept += 1
+        except OSError:  # in use, or gone
+            continue
+    return swept
+
+
+def file_digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, as hexadecimal digits. Raises ValueError if it cannot be read."""
     digest = hashlib.sha256()
     try:
@@ -46,3 +73,19 @@ def file_digest(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     return digest.hexdigest()
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """An empty file next to `path`; it is locked meanwhile, so that `sweep` knows that its writer lives."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
+    if fcntl is None:
+        os.close(handle)  # Windows cannot rename an open file
+        yield Path(temporary)
+        return
+    try:
+        with suppress(OSError):  # a file system without locks has no sweep either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield Path(temporary)
+    finally:
+        os.close(handle)

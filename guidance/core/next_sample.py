@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import torch
 
+from .bounds import bounded, is_any, keeps_noise
 from .combine import widened
 from .levels import Level, convention
 from .step import Step
@@ -26,15 +27,7 @@ from .step import Step
 _FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler")
 _HEUN = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 _STAGED = ("KDPM2DiscreteScheduler", "PNDMScheduler", "DPMSolverSinglestepScheduler")
-_CLIPPING = (
-    "DDPMScheduler",
-    "DDPMParallelScheduler",
-    "DDIMScheduler",
-    "DDIMParallelScheduler",
-    "LCMScheduler",
-    "HeunDiscreteScheduler",
-)
-_DDIM = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")  # their noise is that of the unclipped x0
+_DDIM = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
 
 
 def has_next(step: Step) -> bool:
@@ -47,7 +40,7 @@ def has_next(step: Step) -> bool:
         ValueError: a sampler whose stages have no next sample in this sense.
     """
     scheduler, index = step.denoiser.scheduler, step.grid_index
-    if _is(scheduler, _STAGED):
+    if is_any(scheduler, _STAGED):
         raise ValueError(
             f"{type(scheduler).__name__} evaluates the network at stages within a step, which have no next sample. "
             "Take another sampler before attaching, for example "
@@ -56,7 +49,7 @@ def has_next(step: Step) -> bool:
         )
     if index is None or index + 1 >= len(scheduler.timesteps):
         return False
-    return not _is(scheduler, _HEUN) or (not scheduler.state_in_first_order and index == scheduler.step_index)
+    return not is_any(scheduler, _HEUN) or (not scheduler.state_in_first_order and index == scheduler.step_index)
 
 
 def next_level(step: Step) -> Level:
@@ -65,11 +58,28 @@ def next_level(step: Step) -> Level:
     return step.denoiser.level(step.denoiser.grid(index), index)
 
 
+def end_level(step: Step) -> Level:
+    """(alpha, sigma), 0-d float32, where the sampler's step ends: as `next_level`, and after the last step the level of
+    the sampler's result.
+
+    Raises:
+        ValueError: a step off the grid, or a sampler that evaluates the network twice in a step.
+    """
+    scheduler = step.denoiser.scheduler
+    if step.grid_index is None or getattr(scheduler, "order", 1) != 1 or is_any(scheduler, _STAGED):
+        raise ValueError(
+            f"the level where a step of {type(scheduler).__name__} ends is known only on its grid, and for samplers "
+            "that evaluate the network once in a step; take such a sampler, for example "
+            "diffusers.DDIMScheduler or FlowMatchEulerDiscreteScheduler"
+        )
+    return step.denoiser.level(step.timestep, step.grid_index + 1)
+
+
 def next_step(step: Step, prediction: torch.Tensor) -> Step:
     """The step at the sampler's next sample (B, ...), if it used `prediction` (B, ...). See `has_next`."""
     scheduler = step.denoiser.scheduler
     x0, eps = implied_pair(step, prediction)
-    if _is(scheduler, _HEUN):
+    if is_any(scheduler, _HEUN):
         kept, slope = widened(scheduler.sample), widened(scheduler.prev_derivative)
         # Its slope of a flow is the velocity, eps - x0, and otherwise eps.
         slope = (slope + (eps - x0 if convention(scheduler) == "flow" else eps)) / 2
@@ -81,13 +91,13 @@ def next_step(step: Step, prediction: torch.Tensor) -> Step:
 
 
 def implied_pair(step: Step, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x0, eps), both (B, ...) in float32, that `prediction` implies, with x0 clipped where the scheduler clips."""
+    """(x0, eps), both (B, ...) in float32, that `prediction` implies, with x0 bounded where the scheduler does."""
     scheduler = step.denoiser.scheduler
     x0 = step.to_x0(prediction)
-    bounded = _bounded(scheduler, x0)
-    if bounded is x0 or _is(scheduler, _DDIM):
-        return bounded, step.to_eps(prediction)
-    return bounded, (widened(step.sample) - step.alpha * bounded) / step.sigma
+    inside = x0 if "bounds" in step.handled else bounded(scheduler, x0)
+    if inside is x0 or keeps_noise(scheduler):
+        return inside, step.to_eps(prediction)
+    return inside, (widened(step.sample) - step.alpha * inside) / step.sigma
 
 
 def training_target(x0: torch.Tensor, eps: torch.Tensor, level: Level, prediction_type: str) -> torch.Tensor:
@@ -107,7 +117,7 @@ def next_target(step: Step, prediction: torch.Tensor) -> torch.Tensor:
 
     For eps, x0 and velocity it is the prediction itself; v depends on the level, so it is turned to the next one.
     """
-    if step.prediction_type != "v_prediction" or _is(step.denoiser.scheduler, _HEUN):
+    if step.prediction_type != "v_prediction" or is_any(step.denoiser.scheduler, _HEUN):
         return widened(prediction)  # a Heun sampler stays at its level
     return training_target(*implied_pair(step, prediction), next_level(step), step.prediction_type)
 
@@ -130,23 +140,10 @@ def repeats(scheduler, arguments: Mapping) -> bool:
     config = scheduler.config
     if config.get("stochastic_sampling", False) or any(arguments.get(name) for name in ("eta", "s_churn")):
         return False
-    if not _is(scheduler, _DDIM):
-        return _is(scheduler, _FIRST_ORDER)
+    if not is_any(scheduler, _DDIM):
+        return is_any(scheduler, _FIRST_ORDER)
     if arguments.get("use_clipped_model_output"):
         return False
     # It goes down by T // N of its T times, which is to the next of its grid in these cases only.
     spacing, times = config.timestep_spacing, config.num_train_timesteps
     return spacing == "leading" or (spacing == "trailing" and times % scheduler.num_inference_steps == 0)
-
-
-def _is(scheduler, names: tuple[str, ...]) -> bool:
-    return any(cls.__name__ in names for cls in type(scheduler).__mro__)
-
-
-def _bounded(scheduler, x0: torch.Tensor) -> torch.Tensor:
-    config = scheduler.config
-    if config.get("thresholding", False):
-        return scheduler._threshold_sample(x0)
-    if config.get("clip_sample", False) and _is(scheduler, _CLIPPING):  # others have the setting, and ignore it
-        return x0.clamp(-config.clip_sample_range, config.clip_sample_range)
-    return x0

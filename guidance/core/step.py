@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from .combine import classifier_free_guidance, projected_weight
+from .combine import classifier_free_guidance, effective_weight
 from .levels import Level
 from .parameterization import from_x0, to_x0
 
@@ -45,6 +45,10 @@ class Denoiser(Protocol):
         one. False, and nothing done, where the next sample is not that of `trial.next_step`, or it was not the latest.
         """
 
+    def learned_variance(self, step: "Step") -> torch.Tensor | None:
+        """(B, ...) what the network returned next to the conditional prediction of `step`, where that is as large: its
+        variance. None without it, or if the network was evaluated elsewhere after `step`."""
+
     @property
     def module(self) -> torch.nn.Module:
         """The network itself (of several, the one of this step)."""
@@ -76,6 +80,8 @@ class Step:
             evaluation; 0 off the grid.
         notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`. Names with a leading underscore
             are between callbacks, and not traced.
+        handled: what callbacks did in place of the scheduler, which then leaves it out: "bounds", the clipping or
+            thresholding of the denoised estimate.
     """
 
     sample: torch.Tensor
@@ -92,6 +98,7 @@ class Step:
     elsewhere: bool = False
     ahead: int = 0
     notes: dict[str, torch.Tensor] = field(default_factory=dict)
+    handled: set[str] = field(default_factory=set)
 
     @property
     def cond(self) -> torch.Tensor:
@@ -143,7 +150,7 @@ class Step:
         """
         if self.weight is not None:
             return self.weight() if callable(self.weight) else self.weight
-        return projected_weight(self.combined, self.cond, self.uncond)
+        return effective_weight(self.combined, self.cond, self.uncond)
 
     def pipeline_prediction(self) -> torch.Tensor:
         """What the pipeline itself would use here, before its post-processing: its combination, or the same formula
@@ -200,6 +207,7 @@ class Step:
             elsewhere=True,
             ahead=0 if index is None or self.grid_index is None else self.ahead + index - self.grid_index,
             notes={},
+            handled=set(),
         )
 
     def to_x0(self, prediction: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,7 @@ Sources: classifier-free guidance, arXiv 2207.12598; rescaling, arXiv 2305.08891
 interval of noise levels, arXiv 2404.07724.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -13,9 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from ..core.callback import Callback, Proceed
 from ..core.combine import classifier_free_guidance
 from ..core.step import Step
-
-
-Weight = float | Sequence[float] | Callable[[Step], float | torch.Tensor]
+from ..core.weight import Weight, as_weight, weight_at
 
 
 def rescale(prediction: torch.Tensor, cond: torch.Tensor, amount: float) -> torch.Tensor:
@@ -32,43 +29,45 @@ class CFG(Callback):
     """Classifier-free guidance with a weight of its own, in place of the pipeline's.
 
     Args:
-        weight: a number; a sequence, one number a step (the last is kept if there are more steps); or a function of
-            the `Step` that gives a number or a tensor (B,). None keeps the pipeline's own combination.
+        weight: a number; a sequence, one number a step (the last is kept if there are more steps); a tensor (B,), or
+            of any shape that broadcasts to the prediction (B, ...), such as (1, 1, F, 1, 1) for the frames of a video;
+            or a function of the `Step` that gives a number or such a tensor. None keeps the pipeline's own combination.
         rescale: 0 to 1, see `rescale`.
+        along: a dimension of the prediction: the numbers of a sequence then run along it, one for each frame (or row,
+            or token), and are the same in every step.
         start, stop: see `Callback`.
 
     Raises:
-        ValueError: a weight that is not finite, an empty schedule, or `rescale` outside [0, 1].
+        ValueError: a weight that is not finite, an empty schedule, `rescale` outside [0, 1], or `along` without a
+            sequence; when called, a weight whose shape does not fit the prediction.
     """
 
     needs_unconditional = True
 
     @register_to_config
-    def __init__(self, weight: Weight | None = None, rescale: float = 0.0, start: float = 0.0, stop: float = 1.0):
+    def __init__(
+        self,
+        weight: Weight | None = None,
+        rescale: float = 0.0,
+        along: int | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+    ):
         super().__init__(start, stop)
-        if not (weight is None or callable(weight)):
-            numbers = weight if isinstance(weight, Sequence) and weight else [weight]
-            if not all(isinstance(number, float | int) and math.isfinite(number) for number in numbers):
-                raise ValueError(
-                    f"weight must be a finite number, one such number a step, or a function, got {weight!r}"
-                )
         if not 0 <= rescale <= 1:
             raise ValueError(f"rescale must be in [0, 1], got {rescale}")
-        self.weight, self.rescale = weight, rescale
+        self.weight, self.rescale, self.along = as_weight(weight), rescale, along
+        if self.weight is not weight:
+            self.register_to_config(weight=self.weight)
+        if along is not None and not isinstance(self.weight, Sequence):
+            raise ValueError(f"along={along} needs a weight that is a sequence of numbers, got {weight!r}")
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         if self.weight is None:
             prediction = proceed(step)
         else:
-            prediction = classifier_free_guidance(step.cond, step.uncond, self._weight_at(step))
+            prediction = classifier_free_guidance(step.cond, step.uncond, weight_at(self.weight, step, self.along))
         return rescale(prediction, step.cond, self.rescale) if self.rescale else prediction
-
-    def _weight_at(self, step: Step) -> float | torch.Tensor:
-        if callable(self.weight):
-            return self.weight(step)
-        if isinstance(self.weight, Sequence):
-            return self.weight[min(step.index + step.ahead, len(self.weight) - 1)]
-        return self.weight
 
 
 class GuidanceInterval(Callback):

@@ -8,7 +8,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from ..core.callback import Callback, Proceed
-from ..core.combine import projected_weight, sample_norm
+from ..core.combine import effective_weight, sample_norm
 from ..core.files import write_atomic, write_json
 from ..core.next_sample import has_next, next_target, step_error
 from ..core.step import Step
@@ -31,7 +31,7 @@ _GUIDED_MEASURES = {
     ),
     "weight": (
         "guidance weight",
-        lambda step, prediction: projected_weight(prediction, step.cond, step.uncond),
+        lambda step, prediction: effective_weight(prediction, step.cond, step.uncond),
     ),
 }
 _LEVEL_MEASURES = {

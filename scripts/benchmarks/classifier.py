@@ -16,8 +16,7 @@ import torch
 
 from diffusion_guidance import ClassifierGuidance, attach
 from diffusion_guidance.evaluation import describe_run, write_report
-from diffusion_guidance.evaluation.sampling import load_pipeline
-from diffusion_guidance.pipelines import ClassConditionalPipeline
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
 from diffusion_guidance.worlds.shapes_measure import caption
 from scripts.benchmarks.timing import interleaved, machine, medians, ratio
@@ -25,7 +24,7 @@ from scripts.benchmarks.timing import interleaved, machine, medians, ratio
 
 def digits(assets: Path, batch: int, steps: int) -> tuple[object, Callable[[], torch.Tensor], torch.nn.Module]:
     """The pipeline, one call of it, and the classifier that ships for it."""
-    pipe = load_pipeline(str(assets / "digits"), loader=ClassConditionalPipeline.from_pretrained)
+    pipe = load_pipeline(str(assets / "digits"))
     labels = [seed % 10 for seed in range(batch)]
 
     def call() -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffusion_guidance import CFG, RAAG, Family, MissingUnconditionalError, attach, register_family
-from diffusion_guidance.attachment.families import base, find_family, formulas
+from diffusion_guidance.attachment.families import find_family, formulas, registry
 
 from ..nosync import NoSynchronisation
 from ..tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
@@ -402,7 +402,7 @@ class MadeUpNetwork(torch.nn.Module):
 
 @pytest.fixture
 def made_up(monkeypatch):
-    monkeypatch.setattr(base, "_FAMILIES", list(base._FAMILIES))
+    monkeypatch.setattr(registry, "_FAMILIES", list(registry._FAMILIES))
     torch.manual_seed(0)
     return MadeUpPipeline(MadeUpNetwork(), diffusers.FlowMatchEulerDiscreteScheduler())
 
@@ -463,7 +463,7 @@ def test_what_the_weight_costs_is_paid_where_it_is_asked_for(monkeypatch):
         asked.append(evaluation)
         return family.weight(evaluation)
 
-    monkeypatch.setattr(base, "_FAMILIES", [dataclasses.replace(family, weight=weight), *base._FAMILIES])
+    monkeypatch.setattr(registry, "_FAMILIES", [dataclasses.replace(family, weight=weight), *registry._FAMILIES])
     attached(tiny, RAAG())
     assert not asked
     assert torch.equal(attached(tiny, lambda step, proceed: proceed(step)), plain_draw(tiny))

@@ -1,9 +1,12 @@
+import multiprocessing
 import os
+import signal
 import stat
+import time
 
 import pytest
 
-from diffusion_guidance.core.files import write_atomic, write_json
+from diffusion_guidance.core.files import TEMPORARY, sweep, write_atomic, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -32,3 +35,33 @@ def test_nan_is_refused_and_nothing_written(tmp_path):
     with pytest.raises(ValueError):
         write_json(tmp_path / "report.json", {"x": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def die(path, written) -> None:
+    def write(temporary):
+        temporary.write_text("half")
+        written.set()
+        time.sleep(30)
+
+    write_atomic(path, write)
+
+
+def test_a_sweep_deletes_what_dead_writers_left_and_nothing_else(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    written = fork.Event()
+    writer = fork.Process(target=die, args=(tmp_path / "a.png", written))
+    writer.start()
+    assert written.wait(30)
+    (tmp_path / ".hidden.png").touch()
+    (tmp_path / "b.png").touch()
+    assert sweep(tmp_path) == 0
+    (left,) = tmp_path.glob(f"{TEMPORARY}*.png")
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    assert left.exists() and sweep(tmp_path) == 1
+    assert sorted(os.listdir(tmp_path)) == [".hidden.png", "b.png"]
+
+
+def test_names_as_long_as_the_system_allows_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 250 + ".json")
+    assert write_json(path, 1) == path and path.read_text() == "1\n"

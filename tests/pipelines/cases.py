@@ -29,12 +29,12 @@ class Case:
         return pipe
 
 
-def digits_transformer() -> diffusers.DiTTransformer2DModel:
+def digits_transformer(out_channels: int = 1) -> diffusers.DiTTransformer2DModel:
     transformer = diffusers.DiTTransformer2DModel(
         sample_size=8,
         patch_size=2,
         in_channels=1,
-        out_channels=1,
+        out_channels=out_channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=2,

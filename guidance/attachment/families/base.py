@@ -1,24 +1,12 @@
-"""The vocabulary in which a family of pipelines is described, and the registry of those descriptions."""
+"""The vocabulary in which a family of pipelines is described."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-
-@dataclass(frozen=True)
-class Call:
-    """One call of the denoiser, as its forward hook saw it.
-
-    Attributes:
-        module: the denoiser that was called.
-        arguments: by name, positional ones too.
-        output: the first element of what it returned: a tensor, or a list of tensors, one a sample.
-    """
-
-    module: torch.nn.Module
-    arguments: dict
-    output: torch.Tensor | list[torch.Tensor]
+from .layout import PLAIN, Layout
+from .observed import Call, Observed
 
 
 @dataclass(frozen=True)
@@ -61,26 +49,31 @@ class PostProcessing:
 
 
 Weight = Callable[[Evaluation], float | torch.Tensor]
+Pair = tuple[torch.Tensor, torch.Tensor | None]
 
 
 @dataclass(frozen=True)
 class Family:
     """How a kind of pipeline calls its denoiser and its scheduler.
 
-    What every family may leave to the attachment: the network's input is the sample scaled as the scheduler says, then
-    further channels or tokens that stay as they are; the network's output may have further channels (a learned
-    variance) or tokens, which are dropped; the pipeline's own dtype is the one it hands to the scheduler.
+    The attachment infers it in the first guided step where nobody gave it, and checks it there in any case. What no
+    family has to say: the network's input is the sample scaled as the scheduler says; the pipeline's own dtype is the
+    one it hands to the scheduler; channels that only the scheduler reads (a learned variance) stay the pipeline's.
+
+    A pipeline that these facts do not describe overrides `split`, `inputs` or `finish`; see `kinds`.
 
     Attributes:
         pipelines: class names of the pipelines; subclasses belong too.
         denoiser: the pipeline's attribute that holds the network.
         enable: what a user sets so that the unconditional pass runs; completes "set ...".
-        sample, timestep: names of the denoiser's arguments.
+        sample, timestep: names of the denoiser's arguments; sample is None where it was not found, and then the network
+            cannot be evaluated elsewhere.
         calls: 1 for one call with both halves in one batch, 2 for two calls of one half each.
         cond_first: whether the conditional half, or call, comes first.
         negated: whether the network predicts minus what the scheduler expects.
-        listed: whether samples go in and come out as lists of (C, 1, H, W), one a sample.
-        time: the denoiser's time argument from the scheduler's timestep (in the argument's dtype) and the pipeline.
+        listed: whether samples go in and come out as lists of tensors, one a sample.
+        time: the denoiser's time argument from the scheduler's timestep (in the argument's dtype) and the pipeline;
+            None where it is not known, and then the network is evaluated at the step's own time only.
         prediction_type: of the network, or None to take the scheduler's.
         weight: the pipeline's attribute that holds its guidance weight, or a function that finds it; None where it is
             only a local variable, and is recovered from what the pipeline combined.
@@ -90,18 +83,20 @@ class Family:
         post_processing: what the pipeline does to its combination, or None.
         second_denoiser: the attribute of a second network, which takes over at some noise level. Evaluated again, at
             whatever time, is the one that ran in the step.
+        inside: where the sample lies in the network's argument.
+        outside: where the prediction lies in the network's output.
     """
 
     pipelines: tuple[str, ...]
     denoiser: str
     enable: str
-    sample: str = "hidden_states"
+    sample: str | None = "hidden_states"
     timestep: str = "timestep"
     calls: int = 1
     cond_first: bool = False
     negated: bool = False
     listed: bool = False
-    time: Callable[[torch.Tensor, object], torch.Tensor] = lambda timestep, pipe: timestep
+    time: Callable[[torch.Tensor, object], torch.Tensor] | None = lambda timestep, pipe: timestep
     prediction_type: str | None = None
     weight: str | Weight | None = None
     doubled: bool = False
@@ -109,6 +104,8 @@ class Family:
     guided: Callable[[Call], bool] | None = None
     post_processing: PostProcessing | None = None
     second_denoiser: str | None = None
+    inside: Layout = PLAIN
+    outside: Layout = PLAIN
 
     def __post_init__(self):
         if self.calls not in (1, 2):
@@ -116,39 +113,109 @@ class Family:
         if self.post_processing is not None and self.weight is None:
             raise ValueError("a family with post_processing needs weight, since it cannot be recovered after that")
 
+    def stepped(self, observed: Observed) -> tuple[torch.Tensor, torch.Tensor]:
+        """(output, sample) (B, ...): what the scheduler is given, each sample once, without a learned variance."""
+        output, sample = observed.output, observed.sample
+        if self.doubled and self.is_guided(observed):
+            output, sample = output.chunk(2)[0], sample.chunk(2)[0]
+        return output[:, : sample.shape[1]], sample
 
-_FAMILIES: list[Family] = []
+    def is_guided(self, observed: Observed) -> bool:
+        """Whether the pipeline ran the unconditional pass in this step."""
+        if self.guided is not None:
+            return self.guided(observed.calls[0])
+        samples = len(observed.sample) // (2 if self.doubled else 1)
+        return sum(len(call.output) for call in observed.calls) >= 2 * samples
 
+    def predictions(self, outputs: list, like: torch.Tensor) -> list[torch.Tensor]:
+        """All predictions in the outputs of the calls of one evaluation, in order: in the shape and dtype of `like`
+        (B, ...) and in the scheduler's sign."""
+        found = []
+        for output in outputs:
+            value = torch.stack(list(output)) if self.listed else output
+            value = self.outside.select(value, like).to(like.dtype)
+            found += (-value if self.negated else value).split(len(like))
+        return found
 
-def register_family(family: Family) -> None:
-    """Teach `attach` a kind of pipeline. A family registered later wins over an earlier one of the same class name."""
-    _FAMILIES.insert(0, family)
+    def split(self, outputs: list, observed: Observed, sample: torch.Tensor) -> Pair:
+        """(cond, uncond) from the outputs of the calls of one evaluation at `sample` (B, ...), as the scheduler's step
+        would be given them; uncond is None without that pass.
 
+        Raises:
+            ValueError: the outputs are not of the shape that the scheduler is given.
+        """
+        found = self.predictions(outputs, self.stepped(observed)[0])
+        if len(found) == 1:
+            return found[0], None
+        if len(found) != 2:
+            raise ValueError(f"{len(found)} predictions, where a family of this kind combines two")
+        return (found[0], found[1]) if self.cond_first else (found[1], found[0])
 
-def known_pipelines() -> list[str]:
-    """Class names of all pipelines that have a family, sorted."""
-    return sorted({name for family in _FAMILIES for name in family.pipelines})
+    def inputs(
+        self,
+        call: Call,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        observed: Observed,
+        scaled: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict:
+        """The arguments of `call` for another sample (B, ...) and another of the scheduler's timesteps.
 
+        `scaled` brings a sample to the scale in which the scheduler has networks see it, at that time. At the step's
+        own timestep (the same object) the network is given the time that the pipeline gave it.
 
-def find_family(pipe) -> Family:
-    """The family of `pipe`, by the names of its class and its base classes, the nearest first.
+        Raises:
+            ValueError: it is not known where the sample or the time goes.
+        """
+        self._check_known(timestep is observed.timestep, observed)
+        given, time = call.arguments[self.sample], call.arguments[self.timestep]
+        placed = self._placed(given, scaled(sample))
+        if timestep is not observed.timestep:
+            time, before = self._time(time, timestep, observed.pipe), time
+            if _of_tokens(before):  # clean tokens, at time 0, were pasted into the sample and stay
+                time = torch.where(before == 0, before, time)
+        if _of_tokens(time):
+            current = self._placed(given, scaled(self.stepped(observed)[1]))
+            placed = torch.where(given == current, placed, given)
+        return call.arguments | {self.sample: placed, self.timestep: time}
 
-    Raises:
-        ValueError: none fits; the message lists the known ones and says how to register one. A modular pipeline.
-    """
-    for cls in type(pipe).__mro__:
-        if cls.__name__ == "ModularPipeline":
+    def finish(self, prediction: torch.Tensor, observed: Observed) -> torch.Tensor:
+        """What the scheduler is given for `prediction` (B, ...): in the pipeline's dtype, twice where it steps its
+        samples twice, and with the channels that only the scheduler reads."""
+        output, sample = observed.output, observed.sample
+        prediction = prediction.to(output.dtype)  # float32 would raise, or turn the latents to float32
+        if len(prediction) != len(output):
+            prediction = torch.cat([prediction, prediction])
+        if output.shape[1] > sample.shape[1]:
+            prediction = torch.cat([prediction, output[:, sample.shape[1] :]], 1)
+        return prediction
+
+    def _check_known(self, own_time: bool, observed: Observed) -> None:
+        name = f"{type(observed.pipe).__name__}.{self.denoiser}"
+        if self.sample is None:
             raise ValueError(
-                f"{type(pipe).__name__} is a modular pipeline, which takes callbacks as its guider: "
-                "pipe.update_components(guider=guidance.CallbackGuider(callbacks))"
+                f"a callback evaluates {name} at another sample, and the sample was not found among its arguments; "
+                "pass attach(..., family=Family(...)) with sample=NAME"
             )
-        for family in _FAMILIES:
-            if cls.__name__ in family.pipelines:
-                return family
-    known = ", ".join(known_pipelines())
-    raise ValueError(
-        f"no adapter for {type(pipe).__name__}; describe how it calls its network: "
-        f"register_family(Family(pipelines=({type(pipe).__name__!r},), denoiser='transformer', "
-        "sample='hidden_states', timestep='timestep', enable='guidance_scale above 1')), with calls=2 if the two "
-        f"halves are two calls; diffusion_guidance.Family documents the rest. There are adapters for {known}."
-    )
+        if self.time is None and not own_time:
+            raise ValueError(
+                f"a callback evaluates {name} at another time, and the time that it is given is not a known function "
+                "of the scheduler's; pass attach(..., family=Family(...)) with time=FUNCTION"
+            )
+
+    def _placed(self, given: torch.Tensor | list, sample: torch.Tensor) -> torch.Tensor | list:
+        if self.listed:
+            return list(self.inside.place(torch.stack(list(given)), sample))
+        return self.inside.place(given, sample)
+
+    def _time(self, given: torch.Tensor, timestep: torch.Tensor, pipe) -> torch.Tensor:
+        if not isinstance(given, torch.Tensor):
+            return self.time(timestep, pipe)
+        # Off the grid a time may lie between integers.
+        keep = given.is_floating_point() or not timestep.is_floating_point()
+        time = self.time(timestep.to(given.device, given.dtype if keep else timestep.dtype), pipe).expand(given.shape)
+        return time.contiguous() if given.is_contiguous() else time  # other strides have a network compiled again
+
+
+def _of_tokens(time: object) -> bool:
+    return isinstance(time, torch.Tensor) and time.ndim == 2

@@ -3,7 +3,8 @@
 import torch
 
 from ...core.combine import classifier_free_guidance, per_sample, sample_norm
-from .base import Call, Evaluation, PostProcessing
+from .base import Evaluation, PostProcessing
+from .observed import Call
 
 
 def per_mille(timestep: torch.Tensor, pipe) -> torch.Tensor:

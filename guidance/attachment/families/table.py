@@ -2,6 +2,7 @@
 
 from . import formulas
 from .base import Family
+from .layout import Layout
 
 
 _SCALE = "guidance_scale above 1 in the pipeline's call"
@@ -130,6 +131,8 @@ FAMILIES = [
         cond_first=True,
         negated=True,
         listed=True,
+        inside=Layout(squeeze=2),
+        outside=Layout(squeeze=2),
         time=formulas.reversed_per_mille,
         weight=formulas.z_image_weight,
         post_processing=formulas.NORM_LIMIT,

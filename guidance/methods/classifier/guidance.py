@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from diffusers.configuration_utils import register_to_config
 
+from ...core.bounds import bounded, keeps_noise
 from ...core.callback import Callback, Proceed
 from ...core.step import Step
 from ...networks.classifiers import load_classifier
@@ -24,6 +25,7 @@ from .schedules import (
     edm_shift,
     edm_strength,
     landing,
+    learned_variance,
     variance_shift,
 )
 from .smooth import guiding
@@ -73,10 +75,16 @@ class ClassifierGuidance(Callback):
             `softplus` above 0 where nothing can be replaced; when called, no labels, labels or a decoder that do not
             fit, or a module that returns no logits (B, K).
 
-    A scheduler that clips (`clip_sample`, the default of DDPM and DDIM) clips the moved estimate too, so what would
-    leave its range is lost, unlike in the authors' code, which shifts after clipping. DDIM's estimate is left alone
-    where it is out of range, since DDIM keeps the unclipped noise, through which a shift would act backwards.
+    Where the scheduler bounds the estimate (`clip_sample`, the default of DDPM, or `thresholding`) the estimate is
+    bounded first and moved afterwards, as in the authors' code; the scheduler does not bound it again in that step.
+    DDIM is the exception: it keeps the noise of the unbounded estimate, through which a shift would act backwards. So
+    its estimate is left alone where it is out of range, and is moved no further than to the end of the range.
+
+    Schedule "ddpm" takes the variance that the network has learned where it returns one (twice as many channels as the
+    sample's), also if the pipeline drops it, and the variance of the posterior otherwise.
     """
+
+    words = {"schedule": tuple(PRESETS), "look_at": ("estimate", "sample")}  # noqa: RUF012 (see Callback)
 
     @register_to_config
     def __init__(
@@ -135,18 +143,26 @@ class ClassifierGuidance(Callback):
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
-        x0 = step.to_x0(prediction).detach()
-        scheduler = step.denoiser.component("scheduler")
-        config = getattr(scheduler, "config", {})
-        bound = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else None
-        if bound is not None and type(scheduler).__name__.startswith("DDPM"):
-            x0 = x0.clamp(-bound, bound)  # as the scheduler will; a shift of what lies far outside would be lost
+        x0, scheduler = step.to_x0(prediction).detach(), step.denoiser.scheduler
+        if keeps_noise(scheduler):
+            return self._guide_within_bounds(step, prediction, x0)
+        if "bounds" not in step.handled:
+            x0 = bounded(scheduler, x0)
+        shift = self._shift(step, x0)
+        if shift is None:
+            return prediction
+        step.handled.add("bounds")
+        return step.from_x0(x0 + shift)
+
+    def _guide_within_bounds(self, step: Step, prediction: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+        """DDIM clips x0 but keeps the noise: where it clips, a shift would act through the noise alone, backwards."""
+        config = step.denoiser.scheduler.config
         shift = self._shift(step, x0)
         if shift is None:
             return prediction
         moved = x0 + shift
-        if bound is not None:
-            # DDIM clips x0 but keeps the noise: where it clips, a shift would act through the noise alone, backwards.
+        if config.get("clip_sample"):
+            bound = config.clip_sample_range
             moved = torch.where(x0.abs() <= bound, moved.clamp(-bound, bound), x0)
         return step.from_x0(moved)
 
@@ -166,6 +182,10 @@ class ClassifierGuidance(Callback):
             moved = edm_shift(gradient, step.sample, edm_strength(index + 1, steps, self.scale, self.gamma))
             return moved / (share * (then[0] - now[0] * then[1] / now[1]))
         variance, c0 = ancestral(now, then)
+        learned = step.denoiser.learned_variance(step)
+        if learned is not None:
+            before = step.denoiser.level(None, step.grid_index - 1) if step.grid_index else None
+            variance = learned_variance(learned, now, then, before)
         first = step.grid_index - step.index - step.ahead  # the variance falls along the trajectory
         largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
         time = (steps - 1 - index) / steps
@@ -213,7 +233,7 @@ class ClassifierGuidance(Callback):
 def _tiny(name: str) -> torch.nn.Module:
     from diffusers import AutoencoderTiny  # lazy
 
-    return AutoencoderTiny.from_pretrained(name).eval()
+    return AutoencoderTiny.from_pretrained(name, use_safetensors=True).eval()
 
 
 def _place(module: torch.nn.Module, device: torch.device) -> None:

@@ -56,6 +56,27 @@ def ancestral(now: Level, then: Level) -> tuple[torch.Tensor, torch.Tensor]:
     return (sigma_s / sigma) ** 2 * added, alpha_s * added / sigma**2
 
 
+def learned_variance(raw: torch.Tensor, now: Level, then: Level, before: Level | None = None) -> torch.Tensor:
+    """(B, ...) variance of the ancestral step that a network predicts as `raw`, between its two bounds.
+
+    `raw` runs from -1 to 1: the posterior variance, and all of the noise that was added (`beta`); in logarithms
+    (Improved DDPM, arXiv 2102.09672). The last step has posterior variance 0 and takes that of the step before, as
+    OpenAI's code does.
+
+    Args:
+        raw: (B, ...) what the network returns next to its prediction.
+        now, then: (alpha, sigma) where the step begins and ends.
+        before: where the step before began, or None in the first.
+    """
+    lower, _ = ancestral(now, then)
+    (alpha, sigma), (alpha_s, sigma_s) = now, then
+    upper = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
+    if before is not None:
+        lower = torch.where(torch.as_tensor(sigma_s > 0), lower, ancestral(before, now)[0])
+    share = (widened(raw) + 1) / 2
+    return torch.exp(share * upper.log() + (1 - share) * lower.clamp_min(1e-20).log())
+
+
 def denoised_variance(level: Level, std: float) -> torch.Tensor:
     """Variance of x0 given x_t for data of standard deviation `std`: `std^2 sigma^2 / (alpha^2 std^2 + sigma^2)`.
 

@@ -1,0 +1,52 @@
+"""The registry of families: which describes a pipeline, by the name of its class."""
+
+from .base import Family
+
+
+_FAMILIES: list[Family] = []
+
+
+def register_family(family: Family) -> None:
+    """Teach `attach` a kind of pipeline. A family registered later wins over an earlier one of the same class name."""
+    _FAMILIES.insert(0, family)
+
+
+def known_pipelines() -> list[str]:
+    """Class names of all pipelines that have a family, sorted."""
+    return sorted({name for family in _FAMILIES for name in family.pipelines})
+
+
+def registered_family(pipe) -> Family | None:
+    """The family of `pipe`, by the names of its class and its base classes, the nearest first; None without one.
+
+    Raises:
+        ValueError: a modular pipeline, which takes callbacks as its guider.
+    """
+    for cls in type(pipe).__mro__:
+        if cls.__name__ == "ModularPipeline":
+            raise ValueError(
+                f"{type(pipe).__name__} is a modular pipeline, which takes callbacks as its guider: "
+                "pipe.update_components(guider=diffusion_guidance.CallbackGuider(callbacks))"
+            )
+        for family in _FAMILIES:
+            if cls.__name__ in family.pipelines:
+                return family
+    return None
+
+
+def find_family(pipe) -> Family:
+    """As `registered_family`.
+
+    Raises:
+        ValueError: none fits; the message lists the known ones and says how to register one. A modular pipeline.
+    """
+    family = registered_family(pipe)
+    if family is not None:
+        return family
+    known = ", ".join(known_pipelines())
+    raise ValueError(
+        f"no adapter for {type(pipe).__name__}; describe how it calls its network: "
+        f"register_family(Family(pipelines=({type(pipe).__name__!r},), denoiser='transformer', "
+        "sample='hidden_states', timestep='timestep', enable='guidance_scale above 1')), with calls=2 if the two "
+        f"halves are two calls; diffusion_guidance.Family documents the rest. There are adapters for {known}."
+    )
