@@ -48,17 +48,22 @@ def time_argument(call: Call) -> str | None:
 
 
 def time_law(given: torch.Tensor, timestep: torch.Tensor, pipe) -> Callable | None:
-    """The function of the scheduler's timestep that the time `given` is, for each sample or token; None if unknown."""
+    """The function of the scheduler's timestep that the time `given` is, for each sample or token; None if unknown.
+
+    Of several within rounding it is the nearest, and of equal ones the most usual.
+    """
     near = 8 * torch.finfo(given.dtype).eps if given.is_floating_point() else 1e-6
     given = given.flatten().float().max()  # clean tokens are at time 0
+    found = []
     for law in formulas.TIMES:
         try:
             expected = torch.as_tensor(law(timestep.flatten()[0].float(), pipe)).float()
         except (AttributeError, TypeError):
             continue
-        if abs(float(given - expected)) <= near * max(abs(float(expected)), 1.0):
-            return law
-    return None
+        off = abs(float(given - expected)) / max(abs(float(expected)), 1.0)
+        if off <= near:
+            found.append((off, len(found), law))
+    return min(found)[-1] if found else None
 
 
 def _times(call: Call) -> dict[str, object]:

@@ -42,6 +42,7 @@ def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], 
     """
     try:
         _check_space(family, observed)
+        _check_form(family, observed)
         checks = list(_checks(family, observed, scaled))
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, FamilyError):
@@ -96,12 +97,20 @@ def _combination(family: Family, observed: Observed, cond, uncond, output):
         return
     narrow = observed.calls[0].output[0].dtype if output.dtype not in _HALF else output.dtype
     pair = cond.to(narrow), uncond.to(narrow)
-    results = [result] if after else [result, *_ways(*pair, weight, used)]
+    results = [result, *_ways(*pair, weight, used)]
+    if after:
+        results = [result, *(after.apply(way.to(output.dtype), evaluation) for way in _found_ways(*pair, weight))]
     equal = torch.stack([(each.to(output.dtype) == output).float().mean() for each in results]).max()
     if output.dtype not in _HALF:
         equal = torch.where(_distance(result, output) <= TOLERANCE, 1.0, equal)
     share = "its combination reproduces {:.0%} of what is stepped to the bit: the family, or its weight, is wrong"
     yield Check(equal, 1.0, 1.0, share)
+
+
+def _found_ways(cond: torch.Tensor, uncond: torch.Tensor, weight):
+    """The combination at short decimals near a weight that a formula finds."""
+    if isinstance(weight, torch.Tensor):
+        yield from _ways(cond, uncond, None, weight)
 
 
 def _ways(cond: torch.Tensor, uncond: torch.Tensor, weight, used):
@@ -120,7 +129,7 @@ def _ways(cond: torch.Tensor, uncond: torch.Tensor, weight, used):
 def _told(family: Family, evaluation: Evaluation) -> float | torch.Tensor | None:
     if callable(family.weight):
         return family.weight(evaluation)
-    return getattr(evaluation.pipe, family.weight) if family.weight else None
+    return getattr(evaluation.pipe, family.weight, None) if family.weight else None
 
 
 def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Tensor, scaled: Callable):
@@ -151,6 +160,22 @@ def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Ten
         near = 8 * torch.finfo(given.dtype).eps if given.is_floating_point() else 0.0
         off = ((given - expected).abs() / expected.abs().clamp_min(1.0)).max()
         yield Check(off, 0, near, f"its network's argument {family.timestep!r} is {{:.2g}} from the family's time")
+
+
+def _check_form(family: Family, observed: Observed) -> None:
+    """What shows without a look at values."""
+    name = f"{family.denoiser!r}"
+    for call in observed.calls:
+        if isinstance(call.output, (list, tuple)) != family.listed:
+            kind = "a tensor" if family.listed else "a list of tensors"
+            raise _error(observed, f"{name} returns {kind}, and the family says listed={family.listed}")
+    found = family.predictions([call.output for call in observed.calls], family.stepped(observed)[0])
+    if family.is_guided(observed) != (len(found) > 1):
+        raise _error(observed, f"{name} makes {len(found)} prediction(s) a sample, and the family's guided says otherwise")
+    if len(found) > 1 and len(observed.calls) != family.calls:
+        raise _error(
+            observed, f"{name} was called {len(observed.calls)} time(s) in the step, and the family says {family.calls}"
+        )
 
 
 def _check_space(family: Family, observed: Observed) -> None:

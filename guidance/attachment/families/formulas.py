@@ -129,5 +129,5 @@ def guider_weight(evaluation: Evaluation) -> float:
 
 
 #: What inference tries: functions of time, and what may follow a combination.
-TIMES = (scheduler_time, per_mille, reversed_per_mille, sana_time)
+TIMES = (scheduler_time, per_mille, reversed_time, reversed_per_mille, sana_time)
 AFTER = (GUIDANCE_RESCALE, TOKEN_NORM, NORM_LIMIT)
