@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from ..core.levels import convention
-from .roles import SampleArgument, sample_argument, time_argument, time_law
 from .explain import Explanation, explain
 from .families import Call, Family, Layout, Mixture, Observed, Preconditioned, Sliced
 from .families.formulas import direction_weight as _direction
 from .families.layout import layouts
 from .host import observed_on_host
+from .roles import SampleArgument, sample_argument, time_argument, time_law
 
 
 _MOST = 8  # predictions in one step

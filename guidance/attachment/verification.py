@@ -171,7 +171,9 @@ def _check_form(family: Family, observed: Observed) -> None:
             raise _error(observed, f"{name} returns {kind}, and the family says listed={family.listed}")
     found = family.predictions([call.output for call in observed.calls], family.stepped(observed)[0])
     if family.is_guided(observed) != (len(found) > 1):
-        raise _error(observed, f"{name} makes {len(found)} prediction(s) a sample, and the family's guided says otherwise")
+        raise _error(
+            observed, f"{name} makes {len(found)} prediction(s) a sample, and the family's guided says otherwise"
+        )
     if len(found) > 1 and len(observed.calls) != family.calls:
         raise _error(
             observed, f"{name} was called {len(observed.calls)} time(s) in the step, and the family says {family.calls}"

@@ -14,7 +14,18 @@ from tests.tiny_families import FAMILIES, VARIANTS
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 BY_NAME = {tiny.name: tiny for tiny in FAMILIES + VARIANTS}
-TEN = ("StableDiffusion", "StableDiffusion3", "DiT", "PixArt-Sigma", "Sana", "Flux", "QwenImage", "Lumina2", "Z-Image", "Wan 2.1")  # fmt: skip
+TEN = (
+    "StableDiffusion",
+    "StableDiffusion3",
+    "DiT",
+    "PixArt-Sigma",
+    "Sana",
+    "Flux",
+    "QwenImage",
+    "Lumina2",
+    "Z-Image",
+    "Wan 2.1",
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -50,30 +61,30 @@ def wrong_facts(family):
     reversed_already = family.time in (reversed_time, formulas.reversed_per_mille)
     weight = family.weight or (lambda evaluation: 5.0)
     return (
-        dict(cond_first=not family.cond_first),
-        dict(negated=not family.negated),
-        dict(doubled=not family.doubled),
-        dict(listed=not family.listed),
-        dict(calls=3 - family.calls),
-        dict(guided=lambda call: False),
-        dict(sample="encoder_hidden_states"),
-        dict(sample="nothing"),
-        dict(timestep="nothing"),
-        dict(denoiser="nothing"),
-        dict(denoiser="vae"),
-        dict(second_denoiser="nothing"),
-        dict(aside=(family.timestep,)),
-        dict(time=formulas.scheduler_time if family.time is per_mille else per_mille),
-        dict(time=per_mille if reversed_already else reversed_time),
-        dict(weight=lambda evaluation: 2.0),
-        dict(post_processing=PostProcessing("wrong", lambda prediction, _: 1.01 * prediction), weight=weight),
-        dict(inside=Layout(last=(1, 2))),
-        dict(inside=Layout(order=(0, 2, 1))),
-        dict(outside=Layout(last=(1,))),
-        dict(outside=Layout(packed=True)),
-        dict(prediction_type="sample"),
-        dict(prediction_type="epsilon"),
-        dict(prediction_type="flow_prediction"),
+        {"cond_first": not family.cond_first},
+        {"negated": not family.negated},
+        {"doubled": not family.doubled},
+        {"listed": not family.listed},
+        {"calls": 3 - family.calls},
+        {"guided": lambda call: False},
+        {"sample": "encoder_hidden_states"},
+        {"sample": "nothing"},
+        {"timestep": "nothing"},
+        {"denoiser": "nothing"},
+        {"denoiser": "vae"},
+        {"second_denoiser": "nothing"},
+        {"aside": (family.timestep,)},
+        {"time": formulas.scheduler_time if family.time is per_mille else per_mille},
+        {"time": per_mille if reversed_already else reversed_time},
+        {"weight": lambda evaluation: 2.0},
+        {"post_processing": PostProcessing("wrong", lambda prediction, _: 1.01 * prediction), "weight": weight},
+        {"inside": Layout(last=(1, 2))},
+        {"inside": Layout(order=(0, 2, 1))},
+        {"outside": Layout(last=(1,))},
+        {"outside": Layout(packed=True)},
+        {"prediction_type": "sample"},
+        {"prediction_type": "epsilon"},
+        {"prediction_type": "flow_prediction"},
     )
 
 
