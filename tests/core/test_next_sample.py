@@ -74,13 +74,13 @@ def test_the_trial_is_the_samplers_own_next_sample(case):
 
     def compare(step, proceed):
         prediction = proceed(step)
-        if step.index in expected:
-            given = expected.pop(step.index)
+        if step.grid_index in expected:
+            given = expected.pop(step.grid_index)
             errors.append(((given - step.sample).abs().max() / step.sample.abs().max()).item())
         if has_next(step):
             trial = next_step(step, prediction)
             assert trial.elsewhere and trial.grid_index == step.grid_index + 1
-            expected[step.index + 1] = trial.sample
+            expected[trial.grid_index] = trial.sample
         return prediction
 
     attached(case[0], pipe, compare)
