@@ -1,12 +1,19 @@
 """Adaptive guidance for diffusion models: composable callbacks that attach to any diffusers pipeline.
 
-from diffusion_guidance import RAAG, Trace, attach
+from diffusion_guidance import RAAG, Trace, attach, load_pipeline
 
-trace = Trace()
-with attach(pipe, [RAAG(w_max=18, alpha=12), trace]):
-    image = pipe("a photo of an astronaut on the moon", num_inference_steps=10).images[0]
+pipe, trace = load_pipeline("assets/shapes"), Trace()
+with attach(pipe, [RAAG(w_max=5, alpha=2), trace]):
+    image = pipe("a red circle at the top left and a blue star at the bottom right on a dark background").images[0]
 trace.plot("ratio.png")
+
+Names are loaded when they are asked for: importing the package loads nothing, not even torch.
 """
+
+from typing import TYPE_CHECKING
+
+from .core.lazy import lazy
+
 
 if __name__ != "diffusion_guidance":
     raise ImportError(
@@ -14,32 +21,48 @@ if __name__ != "diffusion_guidance":
         "instead of putting its folder's parent on the path"
     )
 
-from .attachment.attach import Attachment, attach, detach
-from .attachment.families import Family, register_family
-from .attachment.guiders import CallbackGuider, GuiderCallback
-from .attachment.mixin import GuidanceMixin
-from .core.callback import Callback, chain
-from .core.combine import classifier_free_guidance, effective_weight
-from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
-from .core.next_sample import step_error
-from .core.step import MissingUnconditionalError, Step
-from .detection.rigid import Detector, minder_similarity, rigid_similarity
-from .detection.watch import Detection, detect
-from .methods.cfg import CFG, GuidanceInterval
-from .methods.classifier.calibration_trace import CalibrationTrace
-from .methods.classifier.decoding import latent_decoder
-from .methods.classifier.gradient import class_gradient, class_log_prob
-from .methods.classifier.guidance import ClassifierGuidance
-from .methods.classifier.smooth import smoothed
-from .methods.classifier.temperatures import fit_temperatures
-from .methods.diffier import DiffIER
-from .methods.raag import RAAG, raag, raag_ratio, raag_weight
-from .methods.trace import Trace
-from .networks.classifiers import load_classifier
-from .networks.image_classifier import ImageClassifier
+if TYPE_CHECKING:
+    from .attachment.attach import Attachment, attach, detach
+    from .attachment.families import Family, register_family
+    from .attachment.guiders import CallbackGuider, GuiderCallback
+    from .attachment.mixin import GuidanceMixin
+    from .core.callback import Callback, chain
+    from .core.combine import classifier_free_guidance, effective_weight
+    from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+    from .core.next_sample import step_error
+    from .core.step import MissingUnconditionalError, Step
+    from .detection.rigid import Detector, minder_similarity, rigid_similarity
+    from .detection.watch import Detection, detect
+    from .methods.cfg import CFG, GuidanceInterval
+    from .methods.classifier.calibration_trace import CalibrationTrace
+    from .methods.classifier.decoding import latent_decoder
+    from .methods.classifier.gradient import class_gradient, class_log_prob
+    from .methods.classifier.guidance import ClassifierGuidance
+    from .methods.classifier.smooth import smoothed
+    from .methods.classifier.temperatures import fit_temperatures
+    from .methods.diffier import DiffIER
+    from .methods.raag import RAAG, raag, raag_ratio, raag_weight
+    from .methods.trace import Trace
+    from .networks.classifiers import load_classifier
+    from .networks.image_classifier import ImageClassifier
+    from .pipelines.loading import load_pipeline
+    from .worlds.shipped import assets_folder
 
 
 __version__ = "0.1.0"
+
+
+def _find_method(name: str) -> object:
+    """A callback class of the folder of methods that is not listed above."""
+    if not name[:1].isupper():
+        return None
+    from .core.kinds import find_kind
+
+    kind = find_kind(name)
+    return kind if kind is not None and kind.__name__ == name else None
+
+
+__getattr__, __dir__ = lazy(__name__, __file__, _find_method)
 
 __all__ = [
     "CFG",
@@ -60,6 +83,7 @@ __all__ = [
     "MissingUnconditionalError",
     "Step",
     "Trace",
+    "assets_folder",
     "attach",
     "chain",
     "class_gradient",
@@ -73,6 +97,7 @@ __all__ = [
     "latent_decoder",
     "load_classifier",
     "load_guidance",
+    "load_pipeline",
     "minder_similarity",
     "parse_guidance",
     "raag",

@@ -6,11 +6,16 @@ from pathlib import Path
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The lines of a text file that are not blank. Raises ValueError if there is none, or the file is no UTF-8 text."""
+    """The lines of a text file that are not blank, ended by LF or CR LF alone; a byte order mark is left out.
+
+    Raises:
+        ValueError: there is no such line, or the file is not text in UTF-8.
+    """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as UTF-8") from None
+        raise ValueError(f"{path} is not text in UTF-8 ({error}); save it as UTF-8") from None
+    lines = [line.strip(" \t\r") for line in text.split("\n")]
     if not any(lines):
         raise ValueError(f"{path} holds no prompt")
     return [line for line in lines if line]

@@ -20,9 +20,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline
-
-from diffusion_guidance import pipelines
 
 from .. import (
     CalibrationTrace,
@@ -30,12 +27,13 @@ from .. import (
     attach,
     fit_temperatures,
     load_classifier,
+    load_pipeline,
     save_guidance,
     to_config,
 )
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.run import collect
-from ..evaluation.sampling import generators, load_pipeline
+from ..evaluation.sampling import generators
 from ..methods.classifier.calibration_trace import calibration_rows
 from ..methods.classifier.temperatures import calibration, fit_temperature, reliability_plot
 from .arguments import read_prompts
@@ -72,12 +70,6 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--work", type=Path, default=Path("out/calibrate"), help="logits of what was sampled")
     parse.add_argument("--save-guidance", type=Path, metavar="FILE", help="JSON of the calibrated guidance")
     return parse
-
-
-def load(args: argparse.Namespace):
-    """The pipeline; of our own class where it was saved as one."""
-    kind = getattr(pipelines, DiffusionPipeline.load_config(args.pipeline)["_class_name"], DiffusionPipeline)
-    return load_pipeline(args.pipeline, args.dtype, args.device, kind.from_pretrained)
 
 
 def draw(pipe, traces: dict[str, CalibrationTrace], asked: list, seeds, **call):
@@ -145,7 +137,7 @@ def document(meta: dict, rows: list[dict]) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    pipe, spec = load(args), {"spec": args.classifier}
+    pipe, spec = load_pipeline(args.pipeline, args.dtype, args.device), {"spec": args.classifier}
     if args.prompts:
         spec["classes"] = asked = read_prompts(args.prompts)
     elif args.classes:

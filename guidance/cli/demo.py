@@ -18,14 +18,14 @@ from PIL import Image, ImageDraw
 from .. import CFG, RAAG, ClassifierGuidance, Trace
 from ..core.files import write_atomic
 from ..evaluation import describe_run, markdown_table, measure_setting, pipeline_draw, write_report
-from ..evaluation.sampling import load_pipeline
 from ..evaluation.study import row_name
-from ..pipelines import ClassConditionalPipeline
+from ..pipelines import ClassConditionalPipeline, load_pipeline
 from ..worlds import DigitsClassifier
+from ..worlds.shipped import assets_folder
 from ..worlds.subjects import load_subject
 
 
-ASSETS = Path(__file__).resolve().parent.parent.parent / "assets"
+ASSETS = assets_folder()
 STEPS = (5, 10, 30)
 CALL = {"guidance_scale": 2.0}  # the pipeline's own weight only switches the unconditional pass on
 SIDE = 96  # screen pixels of a picture

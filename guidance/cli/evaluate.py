@@ -22,35 +22,34 @@ from pathlib import Path
 
 import torch
 
-from diffusion_guidance import pipelines
-
-from .. import Callback, parse_guidance, to_config
+from .. import Callback, load_pipeline, parse_guidance, to_config
 from ..evaluation import (
     ChunkStore,
     Extractor,
     Reference,
     Subject,
-    figures_row,
+    estimates_row,
     load_extractor,
     load_reference,
     load_side,
     measure_setting,
-    publish,
     publish_curves,
     summarise,
 )
+from ..evaluation.columns import setting_columns
 from ..evaluation.metrics.frechet import merged
+from ..evaluation.publish import publish
 from ..evaluation.run import describe_seeds, process_state
-from ..evaluation.sampling import load_pipeline, parse_seeds
-from ..evaluation.summary import NEEDS_NO_FEATURES, check_reference
+from ..evaluation.sampling import parse_seeds
+from ..evaluation.study import row_name
+from ..evaluation.summary import check_reference, needs_features
+from ..worlds.shipped import assets_folder
 from ..worlds.subjects import WORLDS, load_subject, load_world_extractor
 from .arguments import parse_call, parse_numbers, read_prompts
 from .evaluate_arguments import parser
 
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-#: Of callbacks, that rows of a report name.
-SETTINGS = ("weight", "w_max", "alpha", "iterations", "step_size", "objective", "scale")
+ASSETS = assets_folder()
 SHEET = 64  # pictures on the contact sheet
 SCENES = 10_000  # of the shapes world, drawn where a measure needs their features
 
@@ -78,59 +77,79 @@ def check_device(device: str) -> None:
 
 def run(args: argparse.Namespace) -> None:
     seeds, guidance = parse_seeds(args.seeds), [parse_guidance(text) for text in args.guidance]
+    row = method_row(guidance, args.weight)
+    row |= setting_columns([guidance], [row])[0]
     subject, pipe = load(args)
-    store, row = run_one(args, args.out, pipe, subject, seeds, guidance, args.steps, args.weight)
-    finish(args, subject.reference, [row], {"seeds": describe_seeds(seeds), **subject.settings}, store)
+    store, found = run_one(args, args.out, pipe, subject, seeds, guidance, args.steps, args.weight)
+    facts = {"seeds": describe_seeds(seeds), **subject.settings}
+    finish(args, subject.reference, [row | {"steps": args.steps} | found], facts, store)
 
 
 def sweep(args: argparse.Namespace) -> None:
     seeds = parse_seeds(args.seeds)
     weights, steps = parse_numbers("--weights", args.weights, float), parse_numbers("--steps", args.steps, int)
-    plan = []
-    for text in args.method:
-        for weight in weights if "{weight}" in text or text == "none" else [None]:
-            short = text.replace("{weight}", f"{weight:g}") if weight is not None else text
-            plan.append(([] if text == "none" else [parse_guidance(part) for part in short.split()], short, weight))
+    plan = sweep_plan(args.method, weights)
+    given = [method_row(guidance, weight) for _, _, guidance, weight in plan]
+    columns = setting_columns([guidance for _, _, guidance, _ in plan], given)
+    given = [row | more for row, more in zip(given, columns, strict=True)]
     subject, pipe = load(args)
-    rows = []
+    rows, lines = [], []
     for count in steps:
-        for guidance, short, weight in plan:
-            name = "".join(c if c.isalnum() or c in ".=-" else "_" for c in f"{short}_{weight}_{count}")
+        for (text, short, guidance, weight), row in zip(plan, given, strict=True):
+            folder = args.out / "runs" / row_name({"method": short, "weight": weight, "steps": count})
             own = weight if short == "none" else None
-            _, row = run_one(args, args.out / "runs" / name, pipe, subject, seeds, guidance, count, own)
-            rows.append(row if weight is None else row | {"weight": weight})
+            _, found = run_one(args, folder, pipe, subject, seeds, guidance, count, own)
+            rows.append(row | {"steps": count} | found)
+            lines.append(f"{'cfg' if text == 'none' else text}, {count} steps")
     finish(args, subject.reference, rows, {"seeds": describe_seeds(seeds), **subject.settings})
     if args.state.is_main_process:
-        publish_curves(args.out, rows)
+        publish_curves(args.out, rows, lines)
+
+
+def sweep_plan(methods: Sequence[str], weights: Sequence[float]) -> list[tuple[str, str, list[Callback], float | None]]:
+    """(text, text with its weight, callbacks, weight) of every setting of a sweep; exactly the weight is used."""
+    plan = []
+    for text in dict.fromkeys(methods):
+        for weight in dict.fromkeys(weights) if "{weight}" in text or text == "none" else [None]:
+            short = text if weight is None else text.replace("{weight}", exact(weight))
+            guidance = [] if text == "none" else [parse_guidance(part) for part in short.split()]
+            plan.append((text, short, guidance, weight))
+    return plan
+
+
+def exact(number: float) -> str:
+    """The shortest text that means just this number."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
+
+
+def method_row(guidance: Sequence[Callback], weight: float | None) -> dict:
+    method = "+".join(type(callback).__name__.lower() for callback in guidance) or "cfg"
+    return {"method": method} | ({} if weight is None else {"weight": weight})
 
 
 def run_one(
     args, out: Path, pipe, subject: Subject, seeds: Sequence[int], guidance: list[Callback], steps: int, weight
 ) -> tuple[ChunkStore, dict]:
-    """One setting: sample, measure, and the row of the report."""
+    """One setting: sample, measure, and what was found for the row of the report."""
     if steps < 1:
         raise ValueError("--steps must be at least 1")
     if weight is not None and not math.isfinite(weight):
         raise ValueError(f"a weight must be a finite number, got {weight}")
     call = {"num_inference_steps": steps} | ({} if weight is None else {"guidance_scale": weight})
-    config = to_config(guidance)
-    store, found = measure_setting(
+    return measure_setting(
         out,
         pipe,
         subject,
         seeds,
         guidance,
         call,
-        {"guidance": config},
+        {"guidance": to_config(guidance)},
         measures=wanted(args, subject.reference),
         batch_size=args.batch_size,
         keep=SHEET,
         state=args.state,
     )
-    row = {"method": "+".join(entry["callback"].lower() for entry in config) or "cfg"}
-    row |= {} if weight is None else {"weight": weight}
-    row |= {name: entry[name] for entry in config for name in SETTINGS if name in entry}
-    return store, row | {"steps": steps} | found
 
 
 def score(args: argparse.Namespace) -> None:
@@ -138,7 +157,7 @@ def score(args: argparse.Namespace) -> None:
     reference = reference_at(args, args.reference, extractor)
     check_reference(reference, wanted(args, reference))
     store = load_side(args.pictures, extractor, args.out, args.batch_size, args.state)
-    row = {"samples": store.samples} | figures_row(summarise(store, reference, wanted(args, reference)))
+    row = {"samples": store.samples} | estimates_row(summarise(store, reference, wanted(args, reference)))
     if args.save_statistics and args.state.is_main_process:
         merged(store.moments(1)).save(args.save_statistics)
     finish(args, reference, [row], {"pictures": str(args.pictures), "extractor": extractor and extractor.name})
@@ -157,7 +176,7 @@ def load(args: argparse.Namespace) -> tuple[Subject, object]:
     subject = world_subject(args) if args.world else asked_subject(args)
     check_reference(subject.reference, wanted(args, subject.reference))
     settings = {"pipeline": args.pipeline, "dtype": args.dtype, **subject.settings}
-    pipe = load_pipeline(args.pipeline, args.dtype, args.device, pipelines.load)
+    pipe = load_pipeline(args.pipeline, args.dtype, args.device)
     return replace(subject, settings=settings, call={**subject.call, **call}), pipe
 
 
@@ -168,7 +187,7 @@ def world_subject(args: argparse.Namespace) -> Subject:
         raise ValueError("--world-samples must be at least 2")
     judge = load_world_extractor(args.world, ASSETS, args.device)
     reference = reference_at(args, args.reference, judge) if args.reference else None
-    scenes = args.world_samples or (SCENES if needs_features(args) else None)
+    scenes = args.world_samples or (SCENES if needs_features(args.measure or []) else None)
     return load_subject(args.world, ASSETS, args.device, reference, scenes)
 
 
@@ -188,11 +207,8 @@ def extractor_of(args: argparse.Namespace) -> Extractor | None:
 
 
 def reference_at(args: argparse.Namespace, path: Path, extractor: Extractor | None) -> Reference:
-    return load_reference(path, extractor, args.out / "reference", needs_features(args), args.batch_size, args.state)
-
-
-def needs_features(args: argparse.Namespace) -> bool:
-    return bool(set(args.measure or []) - NEEDS_NO_FEATURES)
+    features = needs_features(args.measure or [])
+    return load_reference(path, extractor, args.out / "reference", features, args.batch_size, args.state)
 
 
 def wanted(args: argparse.Namespace, reference: Reference | None) -> list[str]:

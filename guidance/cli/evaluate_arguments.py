@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..evaluation.summary import MEASURES
+from ..evaluation.metrics.registry import MEASURES
 from ..worlds.subjects import WORLDS
 
 

@@ -14,10 +14,8 @@ import inspect
 import sys
 from pathlib import Path
 
-from diffusion_guidance import pipelines
-
-from .. import Trace, load_guidance, parse_guidance, to_config
-from ..evaluation.sampling import generate, keep_settings, load_pipeline, parse_seeds, plan
+from .. import Trace, load_guidance, load_pipeline, parse_guidance, to_config
+from ..evaluation.sampling import generate, keep_settings, parse_seeds, plan
 from .arguments import parse_call, read_prompts
 
 
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     guidance, call = callbacks(args), call_arguments(args)
     asked = conditions(args)
     pictures = plan(asked, parse_seeds(args.seeds), args.out, args.pair)
-    pipe = load_pipeline(args.pipeline, args.dtype, args.device, pipelines.load)
+    pipe = load_pipeline(args.pipeline, args.dtype, args.device)
     known = inspect.signature(pipe.__call__).parameters
     if unknown := set(call) - set(known):
         raise ValueError(f"{type(pipe).__name__} takes no argument {', '.join(sorted(unknown))}")

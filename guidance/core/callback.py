@@ -7,12 +7,12 @@ result.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
 from diffusers import ConfigMixin
-from diffusers.guiders import BaseGuidance
 
 from .step import Step
 
@@ -39,6 +39,8 @@ class Callback(ConfigMixin):
     config_name = "guidance.json"
     #: Combiners set this: they are passed over in steps where the pipeline leaves out the unconditional pass.
     needs_unconditional = False
+    #: Arguments that are one of a few words, which a file may give without being trusted; see `trust`.
+    words: ClassVar[dict[str, tuple[str, ...]]] = {}
     kinds: ClassVar[dict[str, type["Callback"]]] = {}
 
     def __init__(self, start: float = 0.0, stop: float = 1.0):
@@ -107,7 +109,7 @@ def as_list(guidance) -> list:
     for callback in callbacks:
         if inspect.isclass(callback):
             raise TypeError(f"{callback.__name__} is a class; pass an instance, {callback.__name__}()")
-        if isinstance(callback, BaseGuidance):  # callable, but with other arguments
+        if _is_guider(callback):  # callable, but with other arguments
             raise TypeError(
                 f"{type(callback).__name__} is a guider for modular pipelines; elsewhere pass GuiderCallback(guider), "
                 "or the callbacks themselves"
@@ -115,3 +117,9 @@ def as_list(guidance) -> list:
         if not callable(callback):
             raise TypeError(f"a guidance callback is a function of (step, proceed), got {callback!r}")
     return callbacks
+
+
+def _is_guider(value: object) -> bool:
+    """Whether it is a guider of diffusers. Where their module was not imported there are none, and it is slow."""
+    guiders = sys.modules.get("diffusers.guiders")
+    return guiders is not None and isinstance(value, guiders.BaseGuidance)

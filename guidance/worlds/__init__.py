@@ -1,10 +1,19 @@
 """Two small worlds that ship with the toolkit, so that guidance can be measured offline on trained models."""
 
-from .digits import DIGITS, load_digits
-from .digits_classifier import DigitsClassifier
-from .shapes import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
-from .shapes_classifier import ShapesClassifier, aligned
+from typing import TYPE_CHECKING
 
+from ..core.lazy import lazy
+
+
+if TYPE_CHECKING:
+    from .digits import DIGITS, load_digits
+    from .digits_classifier import DigitsClassifier
+    from .shapes import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
+    from .shapes_classifier import ShapesClassifier, aligned
+    from .shipped import assets_folder
+
+
+__getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
     "BACKGROUNDS",
@@ -16,6 +25,7 @@ __all__ = [
     "Scenes",
     "ShapesClassifier",
     "aligned",
+    "assets_folder",
     "load_digits",
     "parse_captions",
 ]

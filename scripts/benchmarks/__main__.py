@@ -18,7 +18,7 @@ import torch
 
 from diffusion_guidance import RAAG, attach
 from diffusion_guidance.evaluation import describe_run, write_report
-from diffusion_guidance.evaluation.sampling import load_pipeline
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.shapes_measure import caption
 from scripts.benchmarks import classifier as benchmark_classifier
 from scripts.benchmarks import evaluation as benchmark_evaluation

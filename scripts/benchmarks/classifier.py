@@ -16,8 +16,7 @@ import torch
 
 from diffusion_guidance import ClassifierGuidance, attach
 from diffusion_guidance.evaluation import describe_run, write_report
-from diffusion_guidance.evaluation.sampling import load_pipeline
-from diffusion_guidance.pipelines import ClassConditionalPipeline
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
 from diffusion_guidance.worlds.shapes_measure import caption
 from scripts.benchmarks.timing import interleaved, machine, medians, ratio
@@ -25,7 +24,7 @@ from scripts.benchmarks.timing import interleaved, machine, medians, ratio
 
 def digits(assets: Path, batch: int, steps: int) -> tuple[object, Callable[[], torch.Tensor], torch.nn.Module]:
     """The pipeline, one call of it, and the classifier that ships for it."""
-    pipe = load_pipeline(str(assets / "digits"), loader=ClassConditionalPipeline.from_pretrained)
+    pipe = load_pipeline(str(assets / "digits"))
     labels = [seed % 10 for seed in range(batch)]
 
     def call() -> torch.Tensor:
@@ -87,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="default: both")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="pictures a call (default 1 8 64)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="images a call (default 1 8 64)")
     parser.add_argument("--schedules", nargs="+", choices=("x0", "ddpm", "edm"), default=["x0"], help="default: x0")
     parser.add_argument("--steps", type=int, default=10, help="of the sampler, in a call (default 10)")
     parser.add_argument("--rounds", type=int, default=20, help="rounds, each with every way (default 20; at least 2)")

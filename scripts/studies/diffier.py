@@ -25,16 +25,14 @@ from diffusion_guidance.evaluation import (
     ChunkStore,
     Subject,
     describe_run,
-    figures_row,
+    estimates_row,
     read_report,
-    study,
     write_report,
 )
 from diffusion_guidance.evaluation.metrics.frechet import PARTS
-from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_figure, difference_figure
-from diffusion_guidance.evaluation.sampling import load_pipeline
-from diffusion_guidance.evaluation.study import row_name
-from diffusion_guidance.pipelines import ClassConditionalPipeline
+from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_estimate, difference_estimate
+from diffusion_guidance.evaluation.study import row_name, study
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.subjects import WORLDS, load_subject
 from scripts.studies.diffier_report import ERRORS, best_rows, best_table, plot_error, plot_weights, summary_table
 from scripts.studies.diffier_rows import BUDGETS, DEAR, DEFAULT, FIELDS, RAAG_ALPHA, others, same_without, table
@@ -57,7 +55,7 @@ def guidance(given: Mapping, trace: Trace) -> list:
 def load_world(world: str, assets: Path):
     if world == "shapes":
         return load_pipeline(str(assets / world), DTYPE[world])
-    pipe = load_pipeline(str(assets / world), DTYPE[world], loader=ClassConditionalPipeline.from_pretrained)
+    pipe = load_pipeline(str(assets / world), DTYPE[world])
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     return pipe
 
@@ -105,8 +103,8 @@ def measure_world(world: str, rows: Sequence[Mapping], assets: Path, folder: Pat
         distances[name] = Distances.of(store.moments(min(PARTS, len(seeds) // 2)), subject.reference)
     for given, result in zip(rows, found, strict=True):
         own = distances[row_name(given)]
-        figures = [difference_figure(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
-        result |= figures_row([corrected_figure(own), *figures])
+        figures = [difference_estimate(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
+        result |= estimates_row([corrected_estimate(own), *figures])
     return [{"world": world, **each} for each in found]
 
 

@@ -25,10 +25,9 @@ from tqdm import tqdm
 
 from diffusion_guidance import ClassifierGuidance, attach
 from diffusion_guidance.core.files import write_json
-from diffusion_guidance.evaluation import study
 from diffusion_guidance.evaluation.report import describe_run, write_report
 from diffusion_guidance.evaluation.sampling import generators
-from diffusion_guidance.evaluation.study import row_name
+from diffusion_guidance.evaluation.study import row_name, study
 from diffusion_guidance.pipelines import ClassConditionalPipeline
 from diffusion_guidance.worlds import DigitsClassifier
 from diffusion_guidance.worlds.digits_measure import label

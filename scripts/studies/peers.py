@@ -19,8 +19,9 @@ from diffusers.hooks import LayerSkipConfig
 from diffusers.hooks.smoothed_energy_guidance_utils import SmoothedEnergyGuidanceConfig
 
 from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback
-from diffusion_guidance.evaluation import curve_plot, describe_run, markdown_table, study, write_report
+from diffusion_guidance.evaluation import curve_plot, describe_run, markdown_table, write_report
 from diffusion_guidance.evaluation.metrics.sensitivity import sensitivity
+from diffusion_guidance.evaluation.study import study
 from diffusion_guidance.worlds import DigitsClassifier
 from diffusion_guidance.worlds.subjects import WORLDS, load_subject
 from scripts.studies.diffier import DTYPE, load_world

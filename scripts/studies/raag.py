@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffusion_guidance import CFG, RAAG
-from diffusion_guidance.evaluation import describe_run, markdown_table, pareto_plot, study, write_report
-from diffusion_guidance.evaluation.sampling import load_pipeline
+from diffusion_guidance.evaluation import describe_run, markdown_table, pareto_plot, write_report
+from diffusion_guidance.evaluation.study import study
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.subjects import load_subject
 
 

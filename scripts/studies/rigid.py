@@ -27,9 +27,9 @@ from diffusion_guidance.detection import Encoder, load_encoder, random_encoder
 from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt, detection_figures, encoded
 from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
-from diffusion_guidance.evaluation.sampling import generators, load_pipeline, sample
-from diffusion_guidance.evaluation.summary import figures_row
-from diffusion_guidance.pipelines import ClassConditionalPipeline
+from diffusion_guidance.evaluation.sampling import generators, sample
+from diffusion_guidance.evaluation.summary import estimates_row
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds import load_digits
 from diffusion_guidance.worlds.digits_measure import label
 from diffusion_guidance.worlds.photographs import load_patches
@@ -64,7 +64,7 @@ def digits(split: str, samples: int, assets: Path) -> Sets:
     """Handwritten digits, and those of the shipped pixel model in 50 DDPM steps. Both in the scans' 17 grey levels."""
     test = split == "test"
     real = spread(load_digits("test" if test else "train")[0], samples)
-    pipe = load_pipeline(str(assets / "digits"), loader=ClassConditionalPipeline.from_pretrained)
+    pipe = load_pipeline(str(assets / "digits"))
     seeds = range(10_000 * test, 10_000 * test + len(real))
     fake = pipe(
         [label(seed) for seed in seeds],
@@ -184,7 +184,7 @@ def table(encoder: str, setting: str, detector: Detector, world: str, args: argp
             row |= {"method": detector.method, "real": f"{world}: {real}", "fake": f"{world}: {fake}"}
             row |= {"control": control, "corruption": corruption, "kind": kind, "strength": strength}
             sides = found[real][first], found[fake][second]
-            rows.append(row | {"samples": sum(map(len, sides))} | figures_row(detection_figures(*sides)))
+            rows.append(row | {"samples": sum(map(len, sides))} | estimates_row(detection_figures(*sides)))
     return rows
 
 

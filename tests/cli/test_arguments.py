@@ -11,8 +11,14 @@ def test_prompts_are_the_lines_that_are_not_blank(tmp_path):
     with pytest.raises(ValueError, match=r"prompts\.txt holds no prompt"):
         read_prompts(file)
     file.write_bytes("größer".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"prompts\.txt is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"prompts\.txt is not text in UTF-8"):
         read_prompts(file)
+
+
+def test_prompts_end_at_line_feeds_alone_and_a_byte_order_mark_is_not_one_of_their_letters(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffa cat\r\none\u2028two\x85three\x0bfour\x0cfive\nlast".encode())
+    assert read_prompts(file) == ["a cat", "one\u2028two\x85three\x0bfour\x0cfive", "last"]
 
 
 def test_values_of_a_call_are_json_or_text():

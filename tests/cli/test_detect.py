@@ -149,14 +149,14 @@ def test_errors_stop_a_calibration(world, tmp_path, call):
     sources = (world / "real", tmp_path / "broken.png")
     code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json")
     assert code == detect.NOT_ALL
-    assert "no picture in a known format" in err
+    assert "not an image in a known format" in err
     assert not (tmp_path / "c.json").exists()
     assert call("calibrate", *sources, "--out", tmp_path / "c.json", "--skip-errors")[0] == 0
     assert json.loads((tmp_path / "c.json").read_text())["samples"] == 80
 
 
 def test_results_among_the_pictures_are_not_scored(tmp_path, call):
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "a.png")
     for _ in range(2):
         assert call("score", tmp_path, "--out", tmp_path / "a.csv")[0] == 0
     assert len(table(tmp_path / "a.csv")) == 1
@@ -165,7 +165,7 @@ def test_results_among_the_pictures_are_not_scored(tmp_path, call):
 def test_files_that_were_changed_are_scored_again(tmp_path, call):
     (tmp_path / "in").mkdir()
     for name in "abcde":
-        Image.new("RGB", (9, 9), "red").save(tmp_path / "in" / f"{name}.png")
+        Image.linear_gradient("L").resize((9, 9)).save(tmp_path / "in" / f"{name}.png")
     arguments = ("score", tmp_path / "in", "--out", tmp_path / "r.csv", "--batch-size", 2)
     assert call(*arguments)[0] == 0
     before = table(tmp_path / "r.csv")
@@ -177,7 +177,7 @@ def test_files_that_were_changed_are_scored_again(tmp_path, call):
     assert code == detect.NOT_ALL
     assert "2 batches have files that were changed" in err
     assert [before[i] == after[i] for i in range(5)] == [True, True, False, True, False]
-    assert after[4]["error"] == "no picture in a known format"
+    assert after[4]["error"] == "not an image in a known format"
     assert call(*arguments, "--overwrite")[0] == detect.NOT_ALL
     assert table(tmp_path / "r.csv") == after  # as if it had been so from the beginning
 

@@ -98,6 +98,15 @@ def test_sweep_draws_curves(models, tmp_path, call):
         assert Image.open(tmp_path / name).size[0] > 100
 
 
+def test_a_sweep_uses_the_weight_that_it_reports_and_merges_no_curves():
+    methods = ["none", "raag:w_max={weight},alpha=8", "raag:w_max={weight},alpha=8,start=0.5", "cfg:weight=8"]
+    plan = evaluate.sweep_plan(methods, [1.23456789, 3.0, 1e-7])
+    assert [short for _, short, _, _ in plan[3:5]] == ["raag:w_max=1.23456789,alpha=8", "raag:w_max=3,alpha=8"]
+    for text, _, guidance, weight in plan[3:9]:
+        assert guidance[0].config["w_max"] == weight and "{weight}" in text
+    assert len({text for text, *_ in plan}) == 4 and len(plan) == 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

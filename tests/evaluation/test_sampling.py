@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 
 import diffusion_guidance.cli.generate as script
-from diffusion_guidance import RAAG
+from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.evaluation.sampling import (
-    Picture,
+    Job,
     generate,
     keep_settings,
-    load_pipeline,
     parse_seeds,
     plan,
     sample,
@@ -68,7 +67,7 @@ def test_class_ids_go_to_a_class_conditional_pipeline(tmp_path):
 
 
 def test_the_plan_names_files_by_seed(tmp_path):
-    assert plan(["a"], [3], tmp_path) == [Picture(3, "a", tmp_path / "000003.png")]
+    assert plan(["a"], [3], tmp_path) == [Job(3, "a", tmp_path / "000003.png")]
     crossed = plan(["a", "b"], [3, 4], tmp_path)
     assert [p.path.relative_to(tmp_path).as_posix() for p in crossed] == [
         "000/000003.png",

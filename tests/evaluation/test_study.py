@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diffusion_guidance.evaluation import Reference, Subject, study
-from diffusion_guidance.evaluation.study import row_name
+from diffusion_guidance.evaluation import Reference, Subject
+from diffusion_guidance.evaluation.study import row_name, study
 
 
 class Painter:

@@ -9,7 +9,7 @@ from diffusers import StableDiffusion3Pipeline
 
 from diffusion_guidance import CFG
 from diffusion_guidance.evaluation import Moments, frechet_distance, pipeline_draw
-from diffusion_guidance.evaluation.sampling import load_pipeline
+from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds import Scenes
 from diffusion_guidance.worlds.subjects import load_subject
 
