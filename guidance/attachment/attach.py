@@ -287,7 +287,7 @@ class Attachment:
             weight=weight,
             grid_index=run.grid_index,
             first=run.first,
-            run=run.number,
+            run=run.identity,
             truncated=not guided and (run.guided or self._may_come()),
         )
         prediction = self._proceed(step)

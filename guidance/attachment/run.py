@@ -1,15 +1,13 @@
 """One run of a pipeline: from its scheduler's timesteps to the end of its call, or a loop written by hand."""
 
-import itertools
 import threading
 
 import torch
 
 from ..core.levels import sampler_index
 from ..core.position import place, place_by_value, step_number
+from ..core.step import Pass
 
-
-_NUMBERS = itertools.count()
 
 
 class Run:
@@ -18,7 +16,7 @@ class Run:
     Attributes:
         thread: identity of the thread in which it runs.
         by_hand: whether a loop written by hand makes it; otherwise the pipeline's own call.
-        number: of the pass over the grid, unlike any other; a loop written by hand may pass several times.
+        identity: of this pass over the grid; a loop written by hand may pass several times.
         grid_index: position on the grid of the evaluation in hand; -1 before the first.
         first: position on the grid at which this pass began.
         index, total: which of the user's steps this evaluation is, from 0, and how many this pass has.
@@ -29,7 +27,7 @@ class Run:
         self.pipe, self.scheduler, self.by_hand = pipe, scheduler, by_hand
         self.thread = threading.get_ident()
         self.grid_index, self.first = -1, 0
-        self.number, self.index, self.total = 0, 0, 0
+        self.identity, self.index, self.total = Pass(), 0, 0
         self.guided = False
         self._values: list[float] | None = None
         self._marked = not by_hand and _mark(pipe)
@@ -57,7 +55,7 @@ class Run:
             _written(self.pipe)
 
     def _begin_pass(self) -> None:
-        self.number, self.first, self.guided = next(_NUMBERS), self.grid_index, False
+        self.identity, self.first, self.guided = Pass(), self.grid_index, False
         last = len(self.scheduler.timesteps) - 1
         if isinstance(self._evaluations, int) and self._evaluations > 0:
             last = min(last, self.first + self._evaluations - 1)

@@ -61,6 +61,10 @@ class Denoiser(Protocol):
         """What to say when there is no unconditional prediction: the argument to set."""
 
 
+class Pass:
+    """Identity of one pass over a sampler's grid, to keep something for each."""
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One evaluation of the denoiser, as the scheduler's `step` is about to use it. B samples, any trailing shape.
@@ -80,7 +84,7 @@ class Step:
         weight: of that combination where the pipeline tells it, or what finds it when asked; see `pipeline_weight`.
         grid_index: position on the sampler's grid, or None when off the grid.
         first: position on the grid at which the pipeline's call began.
-        run: a number for each pass over the grid, unlike any other.
+        run: identity of the pass over the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
         skipped: the unconditional pass was left out because no callback needs it here; see `Callback.needs`.
         elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
@@ -103,7 +107,7 @@ class Step:
     weight: float | torch.Tensor | Callable[[], float | torch.Tensor] | None = None
     grid_index: int | None = None
     first: int = 0
-    run: int = 0
+    run: Pass = field(default_factory=Pass)
     truncated: bool = False
     skipped: bool = False
     elsewhere: bool = False

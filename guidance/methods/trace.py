@@ -12,7 +12,7 @@ from ..core.combine import effective_weight, sample_norm
 from ..core.files import write_atomic, write_json
 from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
-from ..core.step import Step
+from ..core.step import Pass, Step
 
 
 #: What `Trace` measures: name -> (axis label, function of (step, prediction) to a (B,) or 0-d tensor).
@@ -79,14 +79,14 @@ class Trace(Callback):
         super().__init__(start, stop)
         self.levels, self.error = levels, error
         self.runs: list[dict[str, list[torch.Tensor | None]]] = []
-        self._run: int | None = None  # of the last row
+        self._run: Pass | None = None  # of the last row
         self._target: torch.Tensor | None = None  # of the next step
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
         if step.elsewhere:  # a callback further out evaluates the network again
             return prediction
-        if not self.runs or step.run != self._run:
+        if not self.runs or step.run is not self._run:
             self.runs.append({})
             self._target = None
         self._run = step.run
