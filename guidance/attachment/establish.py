@@ -54,3 +54,10 @@ def of_family(observed: Observed, family: Family) -> Observed:
             f"family names as the denoiser; networks that ran: {ran}"
         )
     return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside)
+
+
+def as_made_by_hand(family: Family) -> Family:
+    """What is checked of a loop written by hand, which has a weight of its own."""
+    if callable(family.weight) and family.post_processing is not None:
+        return family  # without it its weight cannot be recovered
+    return replace(family, weight=None, post_processing=None)

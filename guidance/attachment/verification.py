@@ -49,7 +49,10 @@ def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], 
             raise
         raise _error(observed, f"it does not fit what the pipeline did, {_first_line(error)}") from error
     device = observed.output.device
+    checks += [Check(call.output[0].isfinite().all(), 1, 1, "") for call in observed.calls]
     values = torch.stack([check.value.detach().to(device, torch.float32) for check in checks]).tolist()
+    if not all(values[-len(observed.calls) :]):
+        return  # the network's own predictions are not finite: nothing can be said of the family
     for check, value in zip(checks, values, strict=True):
         if not check.low <= value <= check.high:
             raise _error(observed, check.message.format(value))
@@ -155,7 +158,7 @@ def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Ten
         given = call.arguments[family.timestep]
         if not isinstance(given, torch.Tensor):
             given = torch.tensor(given)
-        expected = family._time(given, observed.timestep.flatten()[0], observed.pipe)
+        expected = family._time(given, torch.as_tensor(observed.timestep).flatten()[0], observed.pipe)
         expected = torch.where(given == 0, given, expected) if given.ndim == 2 else expected
         near = 8 * torch.finfo(given.dtype).eps if given.is_floating_point() else 0.0
         off = ((given - expected).abs() / expected.abs().clamp_min(1.0)).max()
