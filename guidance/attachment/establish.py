@@ -53,7 +53,7 @@ def of_family(observed: Observed, family: Family) -> Observed:
             f"{type(observed.pipe).__name__} stepped its scheduler without a call of {family.denoiser!r}, which its "
             f"family names as the denoiser; networks that ran: {ran}"
         )
-    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside)
+    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside, _found={})
 
 
 def as_made_by_hand(family: Family) -> Family:
