@@ -84,7 +84,8 @@ def _known(part: torch.nn.Module, forward) -> bool:
     """Whether those who replace a forward without keeping anything did: offloading, hooks of diffusers, compilation."""
     from .replacement import Replacement
 
-    if hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") or isinstance(forward, Replacement):
+    hooked = getattr(getattr(part, "_diffusers_hook", None), "hooks", None)  # a registry of hooks may be empty
+    if hasattr(part, "_hf_hook") or hooked or isinstance(forward, Replacement):
         return True
     while isinstance(forward, functools.partial):
         forward = forward.func
