@@ -16,7 +16,7 @@ import torch
 
 from ..core.bounds import unbounded
 from ..core.callback import as_list, chain
-from ..core.levels import level_at_index, network_input
+from ..core.levels import is_understood, level_at_index, network_input
 from ..core.step import Step
 from .arguments import versions
 from .caches import Isolation
@@ -250,7 +250,9 @@ class Attachment:
             self._verified = self._run
             check(as_made_by_hand(self.family) if self._run.by_hand else self.family, observed, self._scaled)
 
-    def _scaled(self, sample: torch.Tensor) -> torch.Tensor:
+    def _scaled(self, sample: torch.Tensor) -> torch.Tensor | None:
+        if not is_understood(self.scheduler):
+            return None
         return network_input(self.scheduler, sample, lambda: level_at_index(self.scheduler, self._run.grid_index))
 
     def _observe(self, given: dict) -> Observed:

@@ -84,6 +84,8 @@ def _known(part: torch.nn.Module, forward) -> bool:
     """Whether those who replace a forward without keeping anything did: offloading, hooks of diffusers, compilation."""
     from .replacement import Replacement
 
+    if getattr(forward, "__func__", None) is type(part).forward:
+        return True  # put back by diffusers' hooks
     hooked = getattr(getattr(part, "_diffusers_hook", None), "hooks", None)  # a registry of hooks may be empty
     if hasattr(part, "_hf_hook") or hooked or isinstance(forward, Replacement):
         return True

@@ -30,12 +30,13 @@ class Check:
     message: str
 
 
-def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
     """Check every fact of `family` that shows in the step.
 
     Args:
         observed: with the calls of the family's denoiser.
-        scaled: brings a sample to the scale in which the scheduler has the network see it in this step.
+        scaled: brings a sample to the scale in which the scheduler has the network see it in this step; it returns
+            None where that is not known, and any multiple of the sample will do.
 
     Raises:
         FamilyError: a fact is wrong.
@@ -142,8 +143,8 @@ def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Ten
         held = family.inside.select(given, sample).unflatten(0, (-1, len(sample)))
         if held.shape[0] * len(sample) != len(given) and family.inside == Layout():
             raise ValueError(f"argument {family.sample!r} holds {len(given)} samples")
-        expected = scaled(sample).to(held.dtype)
-        if isinstance(family, Preconditioned):
+        expected = None if isinstance(family, Preconditioned) else scaled(sample)
+        if expected is None:
             expected = (multiple(sample, held[0]) * sample).to(held.dtype)
         time = call.arguments.get(family.timestep) if family.timestep else None
         pasted = isinstance(time, torch.Tensor) and time.ndim == 2
