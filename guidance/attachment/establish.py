@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -10,7 +11,7 @@ from .inference import infer
 from .verification import FamilyError, verify
 
 
-Scaled = Callable[[torch.Tensor], torch.Tensor]
+Scaled = Callable[[torch.Tensor], torch.Tensor | None]
 
 
 def establish(observed: Observed, family: Family | None, scaled: Scaled, check: bool = True) -> Family:
@@ -30,11 +31,16 @@ def establish(observed: Observed, family: Family | None, scaled: Scaled, check: 
     if known is None:
         found = infer(observed)
         if check:  # on the host, where everything lies by now
-            verify(found.family, found.observed, lambda sample: scaled(sample.to(observed.sample.device)).cpu())
+            verify(found.family, found.observed, partial(_scaled_on_host, scaled, observed.sample.device))
         return found.family
     if check:
         verify(known, of_family(observed, known), scaled)
     return known
+
+
+def _scaled_on_host(scaled: Scaled, device: torch.device, sample: torch.Tensor) -> torch.Tensor | None:
+    result = scaled(sample.to(device))
+    return None if result is None else result.cpu()
 
 
 def of_family(observed: Observed, family: Family) -> Observed:
@@ -53,4 +59,11 @@ def of_family(observed: Observed, family: Family) -> Observed:
             f"{type(observed.pipe).__name__} stepped its scheduler without a call of {family.denoiser!r}, which its "
             f"family names as the denoiser; networks that ran: {ran}"
         )
-    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside)
+    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside, _found={})
+
+
+def as_made_by_hand(family: Family) -> Family:
+    """What is checked of a loop written by hand, which has a weight of its own."""
+    if callable(family.weight) and family.post_processing is not None:
+        return family  # without it its weight cannot be recovered
+    return replace(family, weight=None, post_processing=None)

@@ -30,12 +30,13 @@ class Check:
     message: str
 
 
-def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
     """Check every fact of `family` that shows in the step.
 
     Args:
         observed: with the calls of the family's denoiser.
-        scaled: brings a sample to the scale in which the scheduler has the network see it in this step.
+        scaled: brings a sample to the scale in which the scheduler has the network see it in this step; it returns
+            None where that is not known, and any multiple of the sample will do.
 
     Raises:
         FamilyError: a fact is wrong.
@@ -49,7 +50,10 @@ def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], 
             raise
         raise _error(observed, f"it does not fit what the pipeline did, {_first_line(error)}") from error
     device = observed.output.device
+    checks += [Check(call.output[0].isfinite().all(), 1, 1, "") for call in observed.calls]
     values = torch.stack([check.value.detach().to(device, torch.float32) for check in checks]).tolist()
+    if not all(values[-len(observed.calls) :]):
+        return  # the network's own predictions are not finite: nothing can be said of the family
     for check, value in zip(checks, values, strict=True):
         if not check.low <= value <= check.high:
             raise _error(observed, check.message.format(value))
@@ -139,8 +143,8 @@ def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Ten
         held = family.inside.select(given, sample).unflatten(0, (-1, len(sample)))
         if held.shape[0] * len(sample) != len(given) and family.inside == Layout():
             raise ValueError(f"argument {family.sample!r} holds {len(given)} samples")
-        expected = scaled(sample).to(held.dtype)
-        if isinstance(family, Preconditioned):
+        expected = None if isinstance(family, Preconditioned) else scaled(sample)
+        if expected is None:
             expected = (multiple(sample, held[0]) * sample).to(held.dtype)
         time = call.arguments.get(family.timestep) if family.timestep else None
         pasted = isinstance(time, torch.Tensor) and time.ndim == 2
@@ -155,7 +159,7 @@ def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Ten
         given = call.arguments[family.timestep]
         if not isinstance(given, torch.Tensor):
             given = torch.tensor(given)
-        expected = family._time(given, observed.timestep.flatten()[0], observed.pipe)
+        expected = family._time(given, torch.as_tensor(observed.timestep).flatten()[0], observed.pipe)
         expected = torch.where(given == 0, given, expected) if given.ndim == 2 else expected
         near = 8 * torch.finfo(given.dtype).eps if given.is_floating_point() else 0.0
         off = ((given - expected).abs() / expected.abs().clamp_min(1.0)).max()
