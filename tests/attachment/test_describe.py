@@ -33,5 +33,5 @@ def test_a_pipeline_is_described_by_a_call(monkeypatch):
     described = describe(pipe, **tiny.inputs() | tiny.scale | {"num_inference_steps": 2, "output_type": "latent"})
     family = pasted(described)
     assert family.pipelines == ("StableDiffusion3Pipeline",) and family.denoiser == "transformer"
-    assert "formulas" not in described and family.weight == "guidance_scale"
+    assert family.weight == "guidance_scale"
     assert "step" not in vars(pipe.scheduler)
