@@ -84,6 +84,8 @@ class ClassifierGuidance(Callback):
     sample's), also if the pipeline drops it, and the variance of the posterior otherwise.
     """
 
+    words = {"schedule": tuple(PRESETS), "look_at": ("estimate", "sample")}  # noqa: RUF012 (see Callback)
+
     @register_to_config
     def __init__(
         self,
@@ -184,8 +186,8 @@ class ClassifierGuidance(Callback):
         if learned is not None:
             before = step.denoiser.level(None, step.grid_index - 1) if step.grid_index else None
             variance = learned_variance(learned, now, then, before)
-        first = step.grid_index - step.index - step.ahead  # the variance falls along the trajectory
-        largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
+        # The variance falls along the trajectory.
+        largest, _ = ancestral(step.denoiser.level(None, step.first), step.denoiser.level(None, step.first + 1))
         time = (steps - 1 - index) / steps
         return variance_shift(gradient, variance, largest, time, self.gamma, self.scale) / (share * c0)
 
@@ -231,7 +233,7 @@ class ClassifierGuidance(Callback):
 def _tiny(name: str) -> torch.nn.Module:
     from diffusers import AutoencoderTiny  # lazy
 
-    return AutoencoderTiny.from_pretrained(name).eval()
+    return AutoencoderTiny.from_pretrained(name, use_safetensors=True).eval()
 
 
 def _place(module: torch.nn.Module, device: torch.device) -> None:
