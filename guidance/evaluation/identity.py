@@ -8,9 +8,8 @@ from pathlib import Path
 from ..core.digests import file_digests
 
 
-#: Distributions that numbers may depend on, by the name that reports give them.
+#: Distributions that numbers may depend on, by the name that reports give them; torch itself also names its build.
 _PACKAGES = {
-    "torch": "torch",
     "diffusers": "diffusers",
     "transformers": "transformers",
     "accelerate": "accelerate",
@@ -32,9 +31,11 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on, of what is installed."""
     import platform
 
+    import torch
+
     from .. import __version__
 
-    found = {"guidance": __version__, "python": platform.python_version()}
+    found = {"guidance": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     for name, distribution in _PACKAGES.items():
         try:
             found[name] = metadata.version(distribution)

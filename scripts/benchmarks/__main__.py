@@ -5,6 +5,7 @@
     python -m scripts.benchmarks evaluation --json out/evaluation.json   # Frechet distance against other libraries
     python -m scripts.benchmarks rigid --json out/rigid.json             # RIGID against its published computation
     python -m scripts.benchmarks classifier --json out/classifier.json   # ClassifierGuidance without its classifier
+    python -m scripts.benchmarks trust --json out/trust.json             # checksums and locks of a run
 
 `python -m scripts.benchmarks NAME --help` tells the arguments of each.
 """
@@ -24,6 +25,7 @@ from scripts.benchmarks import classifier as benchmark_classifier
 from scripts.benchmarks import evaluation as benchmark_evaluation
 from scripts.benchmarks import families as benchmark_families
 from scripts.benchmarks import rigid as benchmark_rigid
+from scripts.benchmarks import trust as benchmark_trust
 from scripts.benchmarks.timing import interleaved, machine, medians, ratio
 
 
@@ -63,6 +65,7 @@ BENCHMARKS = {
     "evaluation": benchmark_evaluation.main,
     "rigid": benchmark_rigid.main,
     "classifier": benchmark_classifier.main,
+    "trust": benchmark_trust.main,
 }
 
 

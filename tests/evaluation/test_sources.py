@@ -99,12 +99,12 @@ def test_errors_say_what_was_found(tmp_path):
         Pictures(tmp_path)
     with pytest.raises(ValueError, match="there is no"):
         load_side(tmp_path / "absent", MEAN, tmp_path)
-    for size in (4, 5):
-        Image.new("RGB", (size, size)).save(tmp_path / f"{size}.png")
+    (tmp_path / "sized").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "sized" / "4.png")
     with pytest.raises(ValueError, match="an extractor is needed"):
-        load_side(tmp_path, None, tmp_path)
-    with pytest.raises(ValueError, match="differ in size"):
-        Pictures(tmp_path).read([0, 1])
+        load_side(tmp_path / "sized", None, tmp_path / "out")
+    with pytest.raises(ValueError, match="lies in the folder of the images"):
+        load_side(tmp_path / "sized", MEAN, tmp_path / "sized" / "out")
 
 
 def test_what_is_not_a_sample_changes_nothing(tmp_path):

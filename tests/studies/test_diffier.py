@@ -57,6 +57,6 @@ def test_a_small_study_of_both_worlds(tmp_path, monkeypatch, capsys):
         assert {name for name in row if name.startswith("difference") and "interval" not in name} == expected
         assert 1 <= row["low"] <= row["high"] <= 4
     before = out.read_text()
-    monkeypatch.setattr(study_diffier, "load_world", lambda world, assets: None)  # a second run draws nothing
+    monkeypatch.setattr("diffusion_guidance.evaluation.study.pipeline_draw", lambda *_, **__: None)  # draws nothing
     study_diffier.main(arguments)
     assert out.read_text() == before

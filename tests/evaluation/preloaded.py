@@ -1,0 +1,14 @@
+"""What the processes of `commands` have imported when they are forked."""
+
+import diffusers.pipelines.dit.pipeline_dit
+import scipy.linalg
+
+import diffusion_guidance.cli.command
+import diffusion_guidance.cli.evaluate
+import diffusion_guidance.cli.generate
+import diffusion_guidance.evaluation
+import diffusion_guidance.pipelines
+import diffusion_guidance.worlds.subjects
+
+
+__all__ = ["diffusers", "diffusion_guidance", "scipy"]
