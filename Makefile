@@ -15,7 +15,7 @@ bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/ov
 
 study: $(STAMP)  ## measure every table in docs/results again (about four hours on two cores; resumes when killed)
 	$(VENV)/bin/python -m scripts.studies.raag
-	$(VENV)/bin/diffusion-guidance calibrate
+	$(VENV)/bin/diffusion-guidance calibrate --out docs/results/calibration.json
 	$(VENV)/bin/python -m scripts.studies.elucd
 	$(VENV)/bin/python -m scripts.studies.diffier
 	$(VENV)/bin/python -m scripts.studies.tune_encoder

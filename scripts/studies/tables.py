@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scripts.studies.diffier_report as diffier
-from diffusion_guidance.cli import calibrate
+from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, read_report, replace_table
 from scripts.studies import elucd_report as study_elucd_report
 from scripts.studies import peers as study_peers
@@ -38,7 +38,7 @@ TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
         "benchmark_classifier",
         benchmark("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio"),
     ),
-    ("docs/calibration.md", "calibration", "calibration", calibrate.document),
+    ("docs/calibration.md", "calibration", "calibration", calibration_report.document),
     ("README.md", "diffier", "diffier-best", lambda meta, rows: diffier.headline(rows)),
     ("docs/diffier.md", "diffier best", "diffier-best", lambda meta, rows: diffier.best_table(rows)),
     ("docs/diffier.md", "diffier summary", "diffier", lambda meta, rows: diffier.summary_table(rows)),
