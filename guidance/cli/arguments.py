@@ -56,18 +56,18 @@ def parse_classes(text: str) -> list[int]:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The lines of a text file that are not blank; only line feeds and carriage returns end a line.
+    """The lines of a text file that are not blank, ended by LF or CR LF alone; a byte order mark is left out.
 
     Raises:
-        ValueError: there is none, the file cannot be read, or it is not UTF-8 text.
+        ValueError: there is no such line, or the file cannot be read, or is not text in UTF-8.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error.reason}); save it as UTF-8") from None
+        raise ValueError(f"{path} is not text in UTF-8 ({error}); save it as UTF-8") from None
     except OSError as error:
         raise ValueError(f"cannot read prompts from {path}: {error.strerror}") from None
-    lines = [line.strip() for line in text.split("\n")]
+    lines = [line.strip(" \t\r") for line in text.split("\n")]
     if not any(lines):
         raise ValueError(f"{path} holds no prompt")
     return [line for line in lines if line]

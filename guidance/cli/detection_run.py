@@ -16,7 +16,7 @@ from ..detection.scoring import batched, score_files
 from ..detection.threshold import Calibration, calibrate, needed_samples
 from ..images.listing import list_files
 from ..images.reading import MAX_PIXELS
-from ..networks.encoders import load_encoder
+from ..networks.encoders import Encoder, load_encoder
 from .failures import DONE, PARTLY
 from .options import find_device
 
@@ -85,7 +85,18 @@ def make_detector(args: Namespace, calibration: Calibration | None) -> Detector:
         encoder = encoder.to(dtype=getattr(torch, args.dtype))
     if encoder.size is None:
         raise ValueError("this encoder has no size of its own: give --size")
+    if args.size is not None:
+        check_size(encoder)
     return Detector(encoder, **settings, calibration=calibration, batch=args.batch_size)
+
+
+def check_size(encoder: Encoder) -> None:
+    """Raise ValueError if the encoder cannot see images of the size that was given."""
+    image = torch.zeros(1, 3, encoder.size, encoder.size, device=encoder.device)
+    try:
+        encoder.features(image)
+    except (RuntimeError, AssertionError, IndexError) as error:
+        raise ValueError(f"--size {encoder.size} does not suit this encoder: {str(error).splitlines()[0]}") from None
 
 
 def run(args: Namespace, detector: Detector) -> Tally:

@@ -3,7 +3,7 @@
 | code | meaning |
 | --- | --- |
 | 0 | done |
-| 2 | bad input: an argument, a file, a missing package, a device or disk that is full; nothing to be fixed in the code |
+| 2 | bad input: an argument, a file, a missing package, a full disk or device |
 | 3 | done in part: some files were not scored |
 | 130 | interrupted; the same command goes on where it stopped |
 
@@ -12,7 +12,8 @@ Anything else is a fault of this package: a traceback, and Python's own exit cod
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 
 DONE, BAD_INPUT, PARTLY, INTERRUPTED, CLOSED = 0, 2, 3, 130, 141
@@ -65,6 +66,18 @@ def is_bad_input(error: BaseException) -> bool:
         return True
     names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
     return bool(names & _BAD_INPUT) or any(name == "SafetensorError" for _, name in names)
+
+
+@contextmanager
+def blaming(names: Collection[str]) -> Iterator[None]:
+    """What a pipeline raises for arguments of its call that the user gave, by `names`, is bad input."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if not names or is_bad_input(error):
+            raise
+        reason = f"{type(error).__name__}: {sentence(error)[:300]}"
+        raise BadInputError(f"the pipeline failed with --call {', '.join(names)} ({reason})") from error
 
 
 def sentence(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .failures import blaming
 from .methods import described
 from .options import Asked, Call, Guided, Model, add_batch_size, add_seeds
 from .parser import Parser
@@ -48,7 +49,8 @@ def run(args: Namespace) -> None:
     from ..evaluation.sampling import generate, keep_settings, plan
     from ..methods.trace import Trace
 
-    model, call = Model.of(args), Call.of(args).arguments()
+    model, given = Model.of(args), Call.of(args)
+    call = given.arguments()
     asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
     settings = {
         "pipeline": model.name,
@@ -60,9 +62,10 @@ def run(args: Namespace) -> None:
     }
     images = plan(asked, args.seeds, args.out, args.pair)
     pipe = model.load()
-    check_call(pipe, asked[0], call)
+    check_call(pipe, max(asked) if isinstance(asked[0], int) else asked[0], call)
     keep_settings(args.out, settings)
-    drawn = sum(1 for _ in generate(pipe, images, guidance, args.batch_size, **call))
+    with blaming(given.more):
+        drawn = sum(1 for _ in generate(pipe, images, guidance, args.batch_size, **call))
     print(f"{drawn} images drawn, {len(images) - drawn} were there already: {args.out}")
     for trace in (callback for callback in guidance if isinstance(callback, Trace) and callback.runs):
         print(f"trace: {trace.to_json(args.out / 'trace.json')}, {trace.plot(args.out / 'trace.png')}")
@@ -77,6 +80,9 @@ def check_call(pipe: "DiffusionPipeline", condition: str | int, call: dict[str, 
     if given not in known:
         other = "--classes" if "class_labels" in known else "--prompt"
         raise ValueError(f"{name} takes no {given}; give {other}")
+    classes = getattr(getattr(pipe, "transformer", None), "config", {}).get("num_embeds_ada_norm")
+    if isinstance(condition, int) and classes is not None and condition >= classes:
+        raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {condition}")
     if unknown := set(call) - set(known):
         raise ValueError(f"{name} takes no argument {', '.join(sorted(unknown))}")
     needed = {key for key, value in known.items() if value.default is value.empty and value.kind.name[:3] != "VAR"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.callback import Callback
 from ..core.configuration import load_guidance, parse_guidance
+from ..core.kinds import find_kind
 from .arguments import parse_value
 
 
@@ -19,7 +20,7 @@ def parse(text: str) -> Callback:
     """
     name, _, rest = text.partition(":")
     first = rest.partition(":")[0]
-    if rest and "=" not in first:  # an argument has a `=`, so this is the name of a class
+    if rest and "=" not in first and find_kind(name.strip()) is None:  # an argument has a `=`: this is a class
         return _own(name.strip(), first.strip(), rest[len(first) + 1 :])
     if (guider := _guider(name.strip())) is not None:
         return _guided(guider, split(rest, text))
@@ -27,9 +28,12 @@ def parse(text: str) -> Callback:
 
 
 def load(file: Path, trust: bool) -> list[Callback]:
-    """The callbacks of a file that `save_guidance` wrote."""
+    """The callbacks of a file that `save_guidance` wrote. Raises ValueError that names the file."""
     takes_trust = "trust_guidance" in inspect.signature(load_guidance).parameters
-    return load_guidance(file, **({"trust_guidance": trust} if takes_trust else {}))
+    try:
+        return load_guidance(file, **({"trust_guidance": trust} if takes_trust else {}))
+    except ValueError as error:
+        raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
 
 
 def split(rest: str, text: str) -> dict[str, object]:

@@ -15,6 +15,8 @@ from .parser import kind
 
 
 if TYPE_CHECKING:
+    from argparse import _MutuallyExclusiveGroup
+
     from diffusers import DiffusionPipeline
 
     from ..core.callback import Callback
@@ -74,8 +76,13 @@ class Model:
         return cls(args.pipeline, args.dtype, args.device, args.trust_guidance)
 
     def load(self, device: str | None = None) -> "DiffusionPipeline":
+        from diffusers.utils.logging import disable_progress_bar
+        from transformers.utils.logging import disable_progress_bar as disable_progress_bar_of_weights
+
         from ..pipelines.loading import load_pipeline
 
+        disable_progress_bar()
+        disable_progress_bar_of_weights()
         trust = {"trust_guidance": True} if self.trust_guidance else {}
         return load_pipeline(self.name, self.dtype, device or find_device(self.device), **trust)
 
@@ -87,8 +94,8 @@ class Asked:
     conditions: Sequence[str] | Sequence[int]
 
     @staticmethod
-    def add(parser: ArgumentParser, required: bool = True, one: bool = True) -> None:
-        """Args: one: whether prompts can also be given one by one."""
+    def add(parser: ArgumentParser, required: bool = True, one: bool = True) -> "_MutuallyExclusiveGroup":
+        """The group of options that exclude each other. With `one`, prompts can also be given one by one."""
         what = parser.add_mutually_exclusive_group(required=required)
         if one:
             text = "may be given several times: each is drawn with every seed"
@@ -97,6 +104,7 @@ class Asked:
         what.add_argument(
             "--classes", type=kind(parse_classes), metavar="IDS", help="class ids, such as 207,360 or 0-999"
         )
+        return what
 
     @classmethod
     def of(cls, args: Namespace) -> "Asked | None":
@@ -143,7 +151,7 @@ class Call:
 
     @staticmethod
     def add(parser: ArgumentParser, steps: int = 30, one: bool = True) -> None:
-        """Args: one: whether there is one number of steps and one weight, and not lists of them."""
+        """Without `one` there are lists of steps and weights, which the command adds itself."""
         if one:
             text = f"denoising steps (default {steps})"
             parser.add_argument("--steps", type=kind(at_least(1)), default=steps, metavar="N", help=text)

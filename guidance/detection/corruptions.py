@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-from ..evaluation.metrics.estimate import LEVEL, Figure
+from ..evaluation.metrics.estimate import LEVEL, Estimate
 from .content_noise import content_noise, content_seeds
 from .rigid import gaussian_blur
 
@@ -37,7 +37,7 @@ def fpr_at_tpr(real: np.ndarray, fake: np.ndarray, tpr: float = 0.95) -> float:
 METRICS = {"auroc": auroc, "average_precision": average_precision, "fpr95": fpr_at_tpr}
 
 
-def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000, seed: int = 0) -> list[Figure]:
+def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000, seed: int = 0) -> list[Estimate]:
     """AUROC, average precision and FPR at 95 % TPR, real pictures the positive class, with bootstrap intervals.
 
     Pictures of both sides are drawn anew, each side for itself (percentile bootstrap, 95 %).
@@ -58,7 +58,7 @@ def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000,
         drawn.append([metric(*again) for metric in METRICS.values()])
     ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [
-        Figure(name, metric(*sides), (float(low), float(high)), sum(map(len, sides)))
+        Estimate(name, metric(*sides), (float(low), float(high)), sum(map(len, sides)))
         for (name, metric), low, high in zip(METRICS.items(), *ends, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Scores of picture files: read and resized by threads, scored in batches, given out in the order of the paths."""
+"""Scores of image files: read and resized by threads, scored in batches, given out in the order of the paths."""
 
 import math
 from collections import deque
@@ -25,22 +25,22 @@ def batched(paths: Iterable[str], size: int) -> Iterator[list[str]]:
 def score_files(
     detector, batches: Iterable[Sequence[str]], workers: int = 2, max_pixels: int = MAX_PIXELS
 ) -> Iterator[list[dict]]:
-    """For each batch of paths its rows, with `FIELDS`; `error` tells why a file has no score.
+    """For each batch of paths its rows, with `FIELDS`; `error` says why a file has no score.
 
-    Threads read ahead by one batch, so two batches of encoder inputs, and one picture a worker, are in memory at once.
+    Threads read ahead by one batch, so two batches of encoder inputs and one image for each worker are in memory.
     Pillow and torch let other threads run while they decode and resize.
 
     Args:
         detector: `prepare`, `score_prepared`, and, if it has a `calibration`, `verdict`; see `Detector`.
-            Its encoder has a size, so that pictures of all sizes make one batch.
+            Its encoder has a size, so that images of all sizes make one batch.
         workers: threads.
-        max_pixels: larger pictures get an error; see `read_picture`.
+        max_pixels: larger images get an error; see `read_picture`.
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future]] = deque()
         try:
             for batch in batches:
-                waiting.append([pool.submit(_load, detector, path, max_pixels) for path in batch])
+                waiting.append([pool.submit(load, detector, path, max_pixels) for path in batch])
                 if len(waiting) > 1:
                     yield _score(detector, waiting.popleft())
             while waiting:
@@ -49,19 +49,25 @@ def score_files(
             pool.shutdown(cancel_futures=True)
 
 
-def _load(detector, path: str, max_pixels: int) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
+def load(detector, path: str, max_pixels: int = MAX_PIXELS) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
+    """The row of one file, and what the detector prepared of it; None if it is not scored, and `error` says why."""
     row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
     picture = read_picture(path, max_pixels)
     if isinstance(picture, Skipped):
         return row | {"error": picture.reason}, None
     height, width = picture.pixels.shape[1:]
     row |= {"width": width, "height": height, "format": picture.format, "note": "; ".join(picture.notes) or None}
-    return row, detector.prepare(picture.pixels[None].float().div_(255))
+    if picture.blank:
+        return row | {"error": "blank: every pixel has the same colour"}, None
+    try:
+        return row, detector.prepare(picture.pixels[None].float().div_(255))
+    except (RuntimeError, MemoryError) as error:  # of memory: one huge image must not end the run
+        return row | {"error": f"cannot be prepared: {' '.join(str(error).split())[:150]}"}, None
 
 
 def _score(detector, futures: list[Future]) -> list[dict]:
     loaded = [future.result() for future in futures]
-    futures.clear()  # they hold the pictures
+    futures.clear()  # they hold the images
     prepared = [inputs for _, inputs in loaded if inputs is not None]
     rows = [row for row, inputs in loaded if inputs is not None]
     if prepared:

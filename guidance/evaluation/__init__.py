@@ -1,4 +1,4 @@
-"""Measuring pictures: streaming statistics, distances between sets, resumable runs, reports."""
+"""Measuring images: streaming statistics, distances between sets, resumable runs, reports."""
 
 from typing import TYPE_CHECKING
 
@@ -7,12 +7,12 @@ from ..core.lazy import lazy
 
 if TYPE_CHECKING:
     from ..networks.extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
-    from .metrics.estimate import Figure, jackknife, mean_figure
-    from .metrics.frechet import frechet_distance, frechet_figure
-    from .metrics.kernels import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
+    from .metrics.estimate import Estimate, jackknife, mean_estimate
+    from .metrics.frechet import frechet_distance, frechet_estimate
+    from .metrics.kernels import cmmd, cmmd_estimate, kid, kid_estimate, kid_subsets
     from .metrics.moments import Moments
-    from .metrics.neighbours import density_coverage, neighbour_figures, precision_recall
-    from .metrics.scores import clip_score, correct, inception_score, inception_score_figure
+    from .metrics.neighbours import density_coverage, neighbour_estimates, precision_recall
+    from .metrics.scores import clip_score, correct, inception_score, inception_score_estimate
     from .publish import publish_curves
     from .references import load_reference, load_side
     from .report import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .sources import Pictures, Reference, find_run, read_statistics
     from .store import ChunkStore
     from .study import Subject, measure_setting
-    from .summary import figures_row, summarise
+    from .summary import estimates_row, summarise
 
 
 # `study` and `publish` are functions in the modules of those names; import them from there.
@@ -37,8 +37,8 @@ __getattr__, __dir__ = lazy(__name__, __file__)
 
 __all__ = [
     "ChunkStore",
+    "Estimate",
     "Extractor",
-    "Figure",
     "Moments",
     "Pictures",
     "Reference",
@@ -47,7 +47,7 @@ __all__ = [
     "clip",
     "clip_score",
     "cmmd",
-    "cmmd_figure",
+    "cmmd_estimate",
     "collect",
     "contact_sheet",
     "correct",
@@ -55,25 +55,25 @@ __all__ = [
     "density_coverage",
     "describe_run",
     "dinov2",
+    "estimates_row",
     "extractor_measure",
-    "figures_row",
     "find_run",
     "frechet_distance",
-    "frechet_figure",
+    "frechet_estimate",
     "inception",
     "inception_score",
-    "inception_score_figure",
+    "inception_score_estimate",
     "jackknife",
     "kid",
-    "kid_figure",
+    "kid_estimate",
     "kid_subsets",
     "load_extractor",
     "load_reference",
     "load_side",
     "markdown_table",
-    "mean_figure",
+    "mean_estimate",
     "measure_setting",
-    "neighbour_figures",
+    "neighbour_estimates",
     "pareto_front",
     "pareto_plot",
     "pipeline_draw",

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from ..core.files import write_atomic
-from .report import contact_sheet, curve_plot, describe_run, markdown_table, pareto_plot, write_report
+from .metrics.registry import LABELS
+from .report import LOWER_IS_BETTER, contact_sheet, curve_plot, describe_run, markdown_table, pareto_plot, write_report
 from .sources import Reference
 
 
@@ -20,31 +21,37 @@ def publish(
     """Write report.json, report.md and, with `images` (B, C, H, W) in [0, 1], samples.png to `folder`.
 
     Args:
-        facts: of the run, JSON-serialisable, beside what `describe_run` tells.
+        facts: of the run, JSON-serialisable, in addition to what `describe_run` gives.
         reference: what the rows were compared with; its digest goes to the report.
 
     Returns:
-        The table, then every warning of a figure, a line each.
+        What report.md holds: the table, then every warning, a line each.
     """
     side = reference and {"sha256": reference.digest, "samples": reference.count}
     meta = describe_run(samples=rows[0]["samples"], reference=side, **facts)
     write_report(folder / "report.json", meta, rows)
     columns = list(dict.fromkeys(name for row in rows for name in row if not name.endswith(("_interval", "_warning"))))
-    table = markdown_table(rows, columns)
-    write_atomic(folder / "report.md", lambda temporary: temporary.write_text(table, encoding="utf-8"))
+    warnings = dict.fromkeys(f"{k}: {v}\n" for row in rows for k, v in row.items() if k.endswith("_warning"))
+    text = "\n".join([markdown_table(rows, columns), *warnings])
+    write_atomic(folder / "report.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
     if images is not None:
         contact_sheet(folder / "samples.png", images)
-    warnings = dict.fromkeys(f"{k}: {v}" for row in rows for k, v in row.items() if k.endswith("_warning"))
-    return "\n".join([table, *warnings])
+    return text
 
 
-def publish_curves(folder: Path, rows: Sequence[Mapping]) -> list[Path]:
-    """Draw FIGURE.png over the weight, and pareto.png, a line for each `method` and number of `steps`.
+def publish_curves(folder: Path, rows: Sequence[Mapping], lines: Sequence[str]) -> list[Path]:
+    """Draw VALUE.png over the weight for every measured value, and pareto.png of the first of each direction.
 
-    Only what the rows have: no curve without a `weight`, no Pareto plot of a single figure.
+    Only what the rows have: no curve without a `weight`, no Pareto plot of a single value.
+
+    Args:
+        lines: the label of the line that each row belongs to; rows of other settings must have other labels.
     """
-    lines = [{**row, "method": f"{row['method']}, {row['steps']} steps"} for row in rows]
-    figures = [name for name in ("frechet", "alignment", "accuracy", "kid", "clip_score") if name in rows[0]]
+    rows = [{**row, "line": line} for row, line in zip(rows, lines, strict=True)]
+    values = [name for name in rows[0] if name in LABELS or f"{name}_interval" in rows[0]]
     weighted = any("weight" in row for row in rows)
-    paths = [curve_plot(folder / f"{name}.png", lines, y=name) for name in figures if weighted]
-    return paths + ([pareto_plot(folder / "pareto.png", lines, *figures[:2])] if len(figures) > 1 else [])
+    paths = [curve_plot(folder / f"{name}.png", rows, y=name, group="line") for name in values if weighted]
+    cost, gain = ([name for name in values if (name in LOWER_IS_BETTER) == lower] for lower in (True, False))
+    if cost and gain:
+        paths.append(pareto_plot(folder / "pareto.png", rows, cost[0], gain[0], group="line"))
+    return paths

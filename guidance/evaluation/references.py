@@ -22,9 +22,9 @@ def load_side(path: Path, extractor: Extractor | None, out: Path, batch_size: in
         raise ValueError(f"there is no {path}")
     if store := find_run(path):
         return store
-    pictures = Pictures(path)
     if extractor is None:
-        raise ValueError(f"an extractor is needed to measure the pictures in {path}; give --extractor")
+        raise ValueError(f"an extractor is needed to measure the images in {path}; give --extractor")
+    pictures = Pictures(path)
     settings = {"pictures": str(path), "sha256": pictures.digest(), "extractor": extractor.name}
     measure, positions = extractor_measure(extractor), range(len(pictures))
     return collect(out, positions, lambda some: (pictures.read(some), {}), measure, settings, batch_size, state=state)

@@ -17,43 +17,30 @@ from pathlib import Path
 import torch
 
 from ..core.files import write_atomic, write_json
+from .metrics import registry as metrics
 from .sampling import versions
 
 
-#: Figures of which less is better; of all others more is.
-LOWER_IS_BETTER = frozenset({"frechet", "kid", "cmmd", "steps", "nfe", "time_ratio"})
-_AXES = {
-    "frechet": "Frechet distance",
-    "kid": "KID",
-    "cmmd": "CMMD",
+#: Values of which lower is better; of all others higher is.
+LOWER_IS_BETTER = metrics.LOWER_IS_BETTER | {"steps", "nfe", "time_ratio"}
+_AXES = metrics.LABELS | {
     "weight": "guidance weight",
     "nfe": "network evaluations",
     "time_ratio": "time, relative",
 }
-_PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "numpy",
-    "scipy",
-    "torchvision",
-    "timm",
-    "torchmetrics",
-)
 
 
 def write_report(path: str | os.PathLike, meta: Mapping, rows: Sequence[Mapping]) -> Path:
     """Write `{"meta": meta, "rows": rows}` to the JSON file `path`, atomically.
 
     Raises:
-        ValueError: a number is NaN or infinite; leave a figure out, or give None, where there is none.
+        ValueError: a number is NaN or infinite; leave a value out, or give None, where there is none.
     """
     return write_json(path, {"meta": dict(meta), "rows": [dict(row) for row in rows]})
 
 
 def read_report(path: str | os.PathLike) -> tuple[dict, list[dict]]:
-    """(meta, rows) of a report. Raises ValueError if `path` is none."""
+    """(meta, rows) of a report. Raises ValueError if `path` is not a report."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
         return report["meta"], report["rows"]
@@ -92,7 +79,7 @@ def _commit() -> str | None:
 
 
 def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str, str], digits: int = 4) -> str:
-    """A markdown table with one line a row, ending in a newline; figures stand with their interval, or quartiles, where
+    """A markdown table with one line a row, ending in a newline; values stand with their interval, or quartiles, where
     there are any.
 
     Args:
@@ -134,7 +121,7 @@ def replace_table(path: str | os.PathLike, name: str, table: str) -> Path:
 
 
 def pareto_front(rows: Sequence[Mapping], x: str = "frechet", y: str = "alignment") -> list[Mapping]:
-    """The rows that no other row beats in one of the two figures without losing in the other, ordered by x."""
+    """The rows that no other row beats in one of the two values without losing in the other, ordered by x."""
 
     def cost(row: Mapping) -> tuple[float, float]:
         return tuple(row[name] if name in LOWER_IS_BETTER else -row[name] for name in (x, y))
@@ -155,14 +142,14 @@ def pareto_plot(
     label: str | None = "weight",
     title: str | None = None,
 ) -> Path:
-    """Draw figure `y` against figure `x`, a line for each `group` in the order of its rows, points marked by `label`.
+    """Draw `y` against `x`, a line for each `group` in the order of its rows, points marked by `label`.
 
-    The Pareto front over all groups is drawn behind them. Rows without one of the two figures are left out.
+    The Pareto front over all groups is drawn behind them. Rows without one of the two are left out.
 
     Raises:
-        ValueError: no row has both figures.
+        ValueError: no row has both.
     """
-    figure, axes = _draw(rows, x, y, group, title)
+    canvas, axes = _draw(rows, x, y, group, title)
     front = pareto_front(rows, x, y)
     axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
     if label is not None:
@@ -170,7 +157,7 @@ def pareto_plot(
             place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
             axes.annotate(f"{row[label]:g}" if isinstance(row[label], float) else row[label], (row[x], row[y]), **place)
     axes.legend(frameon=False)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    return write_atomic(path, lambda temporary: canvas.savefig(temporary, dpi=150))
 
 
 def curve_plot(
@@ -181,18 +168,18 @@ def curve_plot(
     group: str = "method",
     title: str | None = None,
 ) -> Path:
-    """Draw figure `y` over the setting `x`, a line for each `group`, with intervals where rows have them.
+    """Draw `y` over the setting `x`, a line for each `group`, with intervals where rows have them.
 
     Raises:
         ValueError: no row has both.
     """
-    figure, axes = _draw(sorted(_having(rows, x, y), key=lambda row: row[x]), x, y, group, title)
+    canvas, axes = _draw(sorted(_having(rows, x, y), key=lambda row: row[x]), x, y, group, title)
     axes.legend(frameon=False)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    return write_atomic(path, lambda temporary: canvas.savefig(temporary, dpi=150))
 
 
 def contact_sheet(path: str | os.PathLike, images: torch.Tensor, columns: int = 8, scale: int = 1) -> Path:
-    """Write pictures (B, 3, H, W) in [0, 1] as one PNG, `columns` a row, each pixel enlarged `scale` times."""
+    """Write images (B, 3, H, W) in [0, 1] as one PNG, `columns` a row, each pixel enlarged `scale` times."""
     from torchvision.utils import save_image  # lazy: slow to import
 
     images = images.detach().float().cpu().clamp(0, 1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
@@ -209,8 +196,8 @@ def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None
     rows = _having(rows, x, y)
     if not rows:
         raise ValueError(f"nothing to draw: no row has both {x} and {y}")
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
+    canvas = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = canvas.subplots()
     for name in dict.fromkeys(row.get(group) for row in rows):
         part = [row for row in rows if row.get(group) == name]
         (line,) = axes.plot([row[x] for row in part], [row[y] for row in part], marker="o", label=name, markersize=4)
@@ -218,4 +205,4 @@ def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None
             axes.vlines(row[x], *row[f"{y}_interval"], color=line.get_color(), alpha=0.5)
     axes.set(xlabel=_AXES.get(x, x.replace("_", " ")), ylabel=_AXES.get(y, y.replace("_", " ")), title=title)
     axes.grid(alpha=0.3)
-    return figure, axes
+    return canvas, axes

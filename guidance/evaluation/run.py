@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from ..networks.extractors import Extractor
-from .metrics.scores import clip_score
+from .metrics.registry import METRICS
 from .sampling import keep_settings, sample
 from .store import CHUNK, ChunkStore
 
@@ -44,13 +44,16 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
 
 
 def extractor_measure(extractor: Extractor, condition: Callable[[int], str | int] | None = None) -> Measure:
-    """Measure `features`, and `logits` where the extractor gives them; with prompts, and CLIP, `clip_score` too."""
+    """Measure `features`, and `logits` where the extractor gives them; with prompts and CLIP, scores of both too."""
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
         arrays = extractor(images)
         captions = [condition(seed) for seed in seeds] if condition is not None else []
         if extractor.embed_texts is not None and captions and isinstance(captions[0], str):
-            arrays["clip_score"] = clip_score(arrays["features"], extractor.embed_texts(captions))
+            given = {**arrays, "texts": extractor.embed_texts(captions)}
+            for metric in METRICS.values():
+                if metric.per_image and given.keys() >= set(metric.needs):
+                    arrays[metric.name] = metric.function(*(given[need] for need in metric.needs))
         return arrays
 
     return measure

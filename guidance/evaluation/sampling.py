@@ -15,25 +15,23 @@ from ..core.files import write_atomic, write_json
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture to draw: `condition` is a prompt, or a class id where the pipeline takes `class_labels`."""
+class Job:
+    """One job to draw: `condition` is a prompt, or a class id where the pipeline takes `class_labels`."""
 
     seed: int
     condition: str | int
     path: Path
 
 
-def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pair: bool = False) -> list[Picture]:
+def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pair: bool = False) -> list[Job]:
     """Every condition with every seed; with `pair`, the seed at position k takes condition k modulo their number.
 
     Files are SEED.png, in a folder for each condition (000, 001, ...) where a seed is used more than once.
     """
     if pair or len(conditions) == 1:
-        return [
-            Picture(seed, conditions[k % len(conditions)], folder / f"{seed:06d}.png") for k, seed in enumerate(seeds)
-        ]
+        return [Job(seed, conditions[k % len(conditions)], folder / f"{seed:06d}.png") for k, seed in enumerate(seeds)]
     return [
-        Picture(seed, condition, folder / f"{number:03d}" / f"{seed:06d}.png")
+        Job(seed, condition, folder / f"{number:03d}" / f"{seed:06d}.png")
         for number, condition in enumerate(conditions)
         for seed in seeds
     ]
@@ -48,7 +46,7 @@ def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance
     """Call `pipe` once: every prompt or class id with the generator of its seed.
 
     Returns:
-        What the pipeline returned, and the network evaluations a picture; a conditional and an unconditional pass
+        What the pipeline returned, and the network evaluations a job; a conditional and an unconditional pass
         count as one.
     """
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
@@ -58,29 +56,29 @@ def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance
     return output, evaluations
 
 
-def generate(pipe, pictures: Sequence[Picture], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:
-    """Draw those `pictures` whose file is missing, and yield each path when its file is whole.
+def generate(pipe, jobs: Sequence[Job], guidance: Sequence, batch_size: int = 8, **call) -> Iterator[Path]:
+    """Draw those `jobs` whose file is missing, and yield each path when its file is whole.
 
-    A picture depends on its seed and condition, not on the batch (but for rounding: kernels sum in an order that can
+    A job depends on its seed and condition, not on the batch (but for rounding: kernels sum in an order that can
     depend on the batch's size). A killed run that is started again draws the rest.
     """
-    missing = [picture for picture in pictures if not picture.path.exists()]
-    with tqdm(total=len(pictures), initial=len(pictures) - len(missing), unit="picture") as progress:
+    missing = [job for job in jobs if not job.path.exists()]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="job") as progress:
         for start in range(0, len(missing), batch_size):
             batch = missing[start : start + batch_size]
-            conditions, numbers = zip(*((picture.condition, picture.seed) for picture in batch), strict=True)
+            conditions, numbers = zip(*((job.condition, job.seed) for job in batch), strict=True)
             output, _ = sample(pipe, conditions, numbers, guidance, output_type="pil", **call)
-            for picture, image in zip(batch, output.images, strict=True):
-                write_atomic(picture.path, image.save)
+            for job, image in zip(batch, output.images, strict=True):
+                write_atomic(job.path, image.save)
                 progress.update()
-                yield picture.path
+                yield job.path
 
 
 def keep_settings(folder: Path, settings: dict) -> None:
     """Write `settings` and the versions in use to `folder`/settings.json, or check that they are the same.
 
     Raises:
-        ValueError: the folder holds pictures of other settings; the message names those that differ.
+        ValueError: the folder holds jobs of other settings; the message names those that differ.
     """
     path = folder / "settings.json"
     if path.exists():
@@ -88,7 +86,7 @@ def keep_settings(folder: Path, settings: dict) -> None:
         differing = sorted(name for name in settings if before.get(name) != settings[name])
         if differing:
             raise ValueError(
-                f"{folder} holds pictures made with another {', '.join(differing)} (see {path}); choose another folder"
+                f"{folder} holds jobs made with another {', '.join(differing)} (see {path}); choose another folder"
             )
         return
     write_json(path, settings | {"versions": versions()})
@@ -108,20 +106,3 @@ def versions() -> dict[str, str]:
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds from `0-63`, `7` or `0-9,20,30-39`.
-
-    Raises:
-        ValueError: something else, a range that runs backwards, or a seed given twice.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise ValueError(f"cannot read seeds {text!r}; write for example 0-63 or 0-9,20,30-39")
-        seeds += range(int(first), int(last or first) + 1)
-    if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds {text!r} name a seed twice")
-    return seeds

@@ -1,12 +1,12 @@
-"""What a set of pictures is compared with, or consists of: picture folders, npz files, stored statistics, runs.
+"""What a set of images is compared with, or consists of: image folders, npz files, stored statistics, runs.
 
 Known npz formats: `mu` and `sigma` (edm, pytorch-fid), and ADM's, with `mu` and `sigma` of a reference batch or the
-pictures themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
+images themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
 """
 
 import hashlib
 import json
-import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ import numpy as np
 import torch
 
 from ..core.files import file_digest
+from ..images.byproducts import summary
+from ..images.listing import list_images
+from ..images.reading import Skipped, read_picture
+from ..images.survey import Seen, survey
 from .metrics.frechet import merged
 from .metrics.moments import Moments
+from .npz import npz_names, read_npz
 from .store import ChunkStore
-
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,9 @@ def read_statistics(path: Path) -> Reference:
     if path.suffix == ".safetensors":
         moments = Moments.load(path)
         return Reference(moments.mean, moments.covariance, moments.count, digest)
-    with _open_npz(path) as file:
-        if not {"mu", "sigma"} <= set(file.files):
-            raise ValueError(f"{path} holds {', '.join(file.files)}, but statistics are called mu and sigma")
-        try:
-            mean, covariance = (np.asarray(file[name], dtype=np.float64) for name in ("mu", "sigma"))
-        except (ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"cannot read statistics from {path}: {error}") from None
+    if not {"mu", "sigma"} <= set(names := npz_names(path)):
+        raise ValueError(f"{path} holds {', '.join(names)}, but statistics are called mu and sigma")
+    mean, covariance = (np.asarray(read_npz(path, name), dtype=np.float64) for name in ("mu", "sigma"))
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
         raise ValueError(f"{path}: mu of the shape {mean.shape} does not go with sigma of {covariance.shape}")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and np.allclose(covariance, covariance.T)):
@@ -89,8 +87,7 @@ def has_statistics(path: Path) -> bool:
     path = Path(path)
     if path.suffix != ".npz" or not path.is_file():
         return path.suffix == ".safetensors"
-    with _open_npz(path) as file:
-        return {"mu", "sigma"} <= set(file.files)
+    return {"mu", "sigma"} <= set(npz_names(path))
 
 
 def find_run(folder: Path) -> ChunkStore | None:
@@ -110,87 +107,73 @@ def find_run(folder: Path) -> ChunkStore | None:
 
 
 class Pictures:
-    """Picture files of a folder (sorted by path), or `arr_0` of an npz file, read when asked for.
+    """Image files of a folder, read by the one reader, or `arr_0` of an npz file; pixels are read when asked for.
+
+    Every file is decoded once at the start, so that what cannot be read, and another size, are found before anything
+    is computed.
+
+    Attributes:
+        left_out: (path, reason) of files that are not samples, such as hidden ones and our own by-products.
+        broken: (path, reason) of samples that cannot be read; they take no part.
+        notes: how many images each note of the reader holds for, such as "transparent, on white" or "blank".
 
     Raises:
-        ValueError: there are none, or `arr_0` is not (N, H, W, 3) uint8.
+        ValueError: there are none, they differ in size, or `arr_0` is not (N, H, W, 3) uint8.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        if self.path.is_dir():
-            self._files = sorted(file for file in self.path.rglob("*") if file.suffix.lower() in SUFFIXES)
-            self._array = None
-            if not self._files:
-                raise ValueError(f"no pictures in {path} (looked for {', '.join(SUFFIXES)})")
-        else:
-            self._array = _picture_array(self.path)
+        self.left_out: tuple[tuple[str, str], ...] = ()
+        self.broken: tuple[tuple[str, str], ...] = ()
+        self.notes: Counter[str] = Counter()
+        self._array = None if self.path.is_dir() else _picture_array(self.path)
+        self._files = self._survey() if self._array is None else []
 
     def __len__(self) -> int:
         return len(self._files) if self._array is None else len(self._array)
 
     def read(self, indices: Sequence[int]) -> torch.Tensor:
-        """(B, 3, H, W) float32 in [0, 1]. Raises ValueError if the sizes differ or a file is broken."""
-        arrays = [self._read_file(self._files[i]) if self._array is None else self._array[i] for i in indices]
-        if len({array.shape for array in arrays}) > 1:
-            raise ValueError(f"the pictures in {self.path} differ in size; bring them to one size first")
-        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+        """(B, 3, H, W) float32 in [0, 1]. Raises ValueError if a file was changed since this object was made."""
+        if self._array is not None:
+            pixels = torch.from_numpy(np.stack([self._array[i] for i in indices])).permute(0, 3, 1, 2)
+        else:
+            pixels = torch.stack([self._read_file(self._files[i]) for i in indices])
+        return pixels.float() / 255
 
     def digest(self) -> str:
-        """SHA-256 of the npz file, or of the digests of the pictures in order."""
+        """SHA-256 of the npz file, or of the digests of the image files in order."""
         if self._array is not None:
             return file_digest(self.path)
-        return hashlib.sha256("".join(map(file_digest, self._files)).encode()).hexdigest()
+        return hashlib.sha256("".join(seen.digest for seen in self._files).encode()).hexdigest()
 
-    @staticmethod
-    def _read_file(path: Path) -> np.ndarray:
-        from PIL import Image, UnidentifiedImageError
+    def _survey(self) -> list[Seen]:
+        listing = list_images(self.path)
+        found = list(survey(listing.files))
+        files = [seen for _, seen in found if isinstance(seen, Seen)]
+        self.left_out = listing.left_out
+        self.broken = tuple((path, seen.reason) for path, seen in found if isinstance(seen, Skipped))
+        self.notes = Counter(note for seen in files for note in seen.notes)
+        if not files:
+            why = f" that can be read ({self.broken[0][0]}: {self.broken[0][1]})" if self.broken else ""
+            left = summary(reason for _, reason in self.left_out)
+            raise ValueError(f"no images in {self.path}{why}" + (f"; left out: {left}" if left else ""))
+        sizes = Counter(seen.size for seen in files).most_common()
+        if len(sizes) > 1:
+            listed = ", ".join(f"{count} of {width} x {height}" for (height, width), count in sizes[:5])
+            raise ValueError(f"the images in {self.path} differ in size ({listed}); bring them to one size first")
+        return files
 
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as error:
-            raise ValueError(f"cannot read the picture {path}: {error}") from None
-
-
-def _open_npz(path: Path):
-    try:
-        file = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"cannot read {path}: {error}; expected an npz file") from None
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} is a single array; expected an npz file")
-    return file
+    def _read_file(self, seen: Seen) -> torch.Tensor:
+        picture = read_picture(seen.path)
+        if isinstance(picture, Skipped) or tuple(picture.pixels.shape[1:]) != seen.size:
+            raise ValueError(f"{seen.path} was changed while it was measured; start again")
+        return picture.pixels
 
 
 def _picture_array(path: Path) -> np.ndarray:
-    """`arr_0`, mapped rather than read where it is stored uncompressed, as numpy.savez does."""
-    with _open_npz(path) as file:
-        if "arr_0" not in file.files:
-            raise ValueError(f"{path} holds {', '.join(file.files)}, but pictures are called arr_0")
-        array = _map_member(path, "arr_0.npy")
-        if array is None:
-            try:
-                array = file["arr_0"]
-            except (ValueError, zipfile.BadZipFile) as error:
-                raise ValueError(f"cannot read pictures from {path}: {error}") from None
+    if "arr_0" not in (names := npz_names(path)):
+        raise ValueError(f"{path} holds {', '.join(names)}, but images are called arr_0")
+    array = read_npz(path, "arr_0")
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise ValueError(f"{path}: pictures must be (N, H, W, 3) uint8, got {array.shape} {array.dtype}")
+        raise ValueError(f"{path}: images must be (N, H, W, 3) uint8, got {array.shape} {array.dtype}")
     return array
-
-
-def _map_member(path: Path, name: str) -> np.ndarray | None:
-    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
-        info = archive.getinfo(name)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return None
-        np.lib.format.read_magic(member)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)
-        if fortran or dtype.hasobject:
-            return None
-        within = member.tell()
-    with open(path, "rb") as file:  # the local header repeats the name and may hold more than the directory's
-        file.seek(info.header_offset + 26)
-        lengths = np.frombuffer(file.read(4), "<u2")
-    offset = info.header_offset + 30 + int(lengths.sum()) + within
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)

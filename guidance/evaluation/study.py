@@ -14,16 +14,16 @@ from .features import as_features
 from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .store import CHUNK, ChunkStore
-from .summary import figures_row, summarise
+from .summary import check_arrays, estimates_row, summarise
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is asked of a pipeline for each seed, how its pictures are measured, and what they are compared with.
+    """What is asked of a pipeline for each seed, how its images are measured, and what they are compared with.
 
     Attributes:
         condition: the prompt or class id of a seed.
-        measure: what is read in the pictures of some seeds.
+        measure: what is read in the images of some seeds.
         reference: the other side of the distances, or None.
         settings: of all this, JSON-serialisable: what a result depends on.
         call: arguments that the pipeline's call always gets.
@@ -61,17 +61,17 @@ def measure_setting(
     state=None,
     chunk: int = CHUNK,
 ) -> tuple[ChunkStore, dict]:
-    """Sample and measure one setting; what `folder` then holds, and its row: `nfe`, `samples`, every figure.
+    """Sample and measure one setting; what `folder` then holds, and its row: `nfe`, `samples`, every metric.
 
     Args:
         guidance: callbacks to attach, or none.
-        call: arguments of the pipeline's call, beside those of `subject`.
+        call: arguments of the pipeline's call, in addition to those of `subject`.
         settings: what tells this setting from others, JSON-serialisable; compared when a killed run is started again.
         measures: see `summarise`.
         batch_size, keep, state, chunk: see `collect`.
 
     Raises:
-        ValueError: at the first pictures, before anything is stored, if their features are not finite or cannot be
+        ValueError: at the first images, before anything is stored, if their features are not finite or cannot be
             compared with the reference, or if `measures` ask for logits that there are not.
     """
     call = {**subject.call, **call}
@@ -85,14 +85,13 @@ def measure_setting(
                 f"features of {dim} dimensions cannot be compared with a reference of {len(subject.reference.mean)}; "
                 "it must be of the same extractor"
             )
-        if "inception_score" in measures and "logits" not in arrays:
-            raise ValueError("the Inception score needs logits, which this extractor does not give")
+        check_arrays(arrays, measures)
         return arrays
 
     facts = {**subject.settings, **settings, "call": call}
     store = collect(folder, seeds, draw, measure, facts, batch_size, keep, state, chunk)
     row = {"nfe": float(store.array("nfe").mean()), "samples": store.samples}
-    return store, row | figures_row(summarise(store, subject.reference, measures))
+    return store, row | estimates_row(summarise(store, subject.reference, measures))
 
 
 def study(
@@ -114,8 +113,8 @@ def study(
     Args:
         table: rows with the values that tell them apart, JSON-serialisable: method, weight, steps, ...
         setting: (pipeline, callbacks, arguments of the pipeline's call) of a row.
-        batch_size: pictures at once.
-        chunk: pictures in one file; None for as many as at once.
+        batch_size: images at once.
+        chunk: images in one file; None for as many as at once.
     """
     rows = []
     with tqdm(table, unit="row") as progress:
@@ -136,8 +135,8 @@ def study(
                 chunk=chunk or batch_size,
             )
             rows.append({**given, **found})
-            figures = ", ".join(f"{key} {value:.4g}" for key, value in found.items() if isinstance(value, float))
-            progress.write(f"{name}: {figures}")
+            values = ", ".join(f"{key} {value:.4g}" for key, value in found.items() if isinstance(value, float))
+            progress.write(f"{name}: {values}")
     return rows
 
 

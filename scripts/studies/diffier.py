@@ -25,12 +25,12 @@ from diffusion_guidance.evaluation import (
     ChunkStore,
     Subject,
     describe_run,
-    figures_row,
+    estimates_row,
     read_report,
     write_report,
 )
 from diffusion_guidance.evaluation.metrics.frechet import PARTS
-from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_figure, difference_figure
+from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_estimate, difference_estimate
 from diffusion_guidance.evaluation.study import row_name, study
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.subjects import WORLDS, load_subject
@@ -103,8 +103,8 @@ def measure_world(world: str, rows: Sequence[Mapping], assets: Path, folder: Pat
         distances[name] = Distances.of(store.moments(min(PARTS, len(seeds) // 2)), subject.reference)
     for given, result in zip(rows, found, strict=True):
         own = distances[row_name(given)]
-        figures = [difference_figure(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
-        result |= figures_row([corrected_figure(own), *figures])
+        figures = [difference_estimate(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
+        result |= estimates_row([corrected_estimate(own), *figures])
     return [{"world": world, **each} for each in found]
 
 

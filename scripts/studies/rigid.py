@@ -28,7 +28,7 @@ from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt
 from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
 from diffusion_guidance.evaluation.sampling import generators, sample
-from diffusion_guidance.evaluation.summary import figures_row
+from diffusion_guidance.evaluation.summary import estimates_row
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds import load_digits
 from diffusion_guidance.worlds.digits_measure import label
@@ -184,7 +184,7 @@ def table(encoder: str, setting: str, detector: Detector, world: str, args: argp
             row |= {"method": detector.method, "real": f"{world}: {real}", "fake": f"{world}: {fake}"}
             row |= {"control": control, "corruption": corruption, "kind": kind, "strength": strength}
             sides = found[real][first], found[fake][second]
-            rows.append(row | {"samples": sum(map(len, sides))} | figures_row(detection_figures(*sides)))
+            rows.append(row | {"samples": sum(map(len, sides))} | estimates_row(detection_figures(*sides)))
     return rows
 
 

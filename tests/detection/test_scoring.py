@@ -69,7 +69,7 @@ def test_batch_order_and_workers_do_not_matter(folder, detector):
 def test_reasons_are_rows(folder, detector):
     rows = [row for rows in score_files(detector, batched(list_files([folder]), 8)) for row in rows]
     assert {row["path"][-7:]: row["error"] for row in rows if row["error"]} == {
-        "30x.png": "no picture in a known format",
+        "30x.png": "not an image in a known format",
         "50x.png": "an empty file",
     }
     good = rows[0]

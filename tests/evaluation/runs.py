@@ -11,8 +11,8 @@ from diffusion_guidance.evaluation import (
     Reference,
     collect,
     describe_run,
+    estimates_row,
     extractor_measure,
-    figures_row,
     pipeline_draw,
     summarise,
     write_report,
@@ -47,7 +47,7 @@ def run(folder: Path, samples: int = 150, batch_size: int = 16, state=None, draw
 def report(folder: Path, store: ChunkStore) -> bytes:
     reference = Reference.of(torch.rand(200, 12, generator=torch.Generator().manual_seed(0)))
     figures = summarise(store, reference, ("frechet", "kid", "neighbours"))
-    row = {"samples": store.samples} | figures_row(figures)
+    row = {"samples": store.samples} | estimates_row(figures)
     return write_report(folder / "report.json", describe_run(reference=reference.digest), [row]).read_bytes()
 
 

@@ -1,5 +1,7 @@
 """Foreign files are read as their authors wrote them, and nothing is unpickled."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from diffusion_guidance.evaluation import (
     load_side,
     read_statistics,
 )
+
+from ..images.odd import bomb
 
 
 FEATURES = np.random.default_rng(0).standard_normal((40, 5))
@@ -58,9 +62,9 @@ def test_pictures_of_a_folder_and_an_npz_are_the_same(tmp_path, save):
 def test_nothing_is_unpickled(tmp_path):
     objects = np.array([{"a": 1}, None], dtype=object)
     np.savez(tmp_path / "objects.npz", arr_0=objects, mu=objects, sigma=objects)
-    with pytest.raises(ValueError, match=r"cannot read statistics from .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"cannot read mu from .*nothing is unpickled"):
         read_statistics(tmp_path / "objects.npz")
-    with pytest.raises(ValueError, match=r"cannot read pictures from .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"cannot read arr_0 from .*nothing is unpickled"):
         Pictures(tmp_path / "objects.npz")
     (tmp_path / "edm2.pkl").write_bytes(b"\x80\x04N.")
     with pytest.raises(ValueError, match="expected an npz file"):
@@ -71,7 +75,7 @@ def test_errors_say_what_was_found(tmp_path):
     np.savez(tmp_path / "other.npz", x=FEATURES)
     with pytest.raises(ValueError, match="holds x, but statistics are called mu and sigma"):
         read_statistics(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match="holds x, but pictures are called arr_0"):
+    with pytest.raises(ValueError, match="holds x, but images are called arr_0"):
         Pictures(tmp_path / "other.npz")
     np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(2), arr_0=FEATURES)
     with pytest.raises(ValueError, match="does not go with sigma"):
@@ -89,9 +93,9 @@ def test_errors_say_what_was_found(tmp_path):
     content = bytearray((tmp_path / "flipped.npz").read_bytes())
     content[len(content) // 2] ^= 255
     (tmp_path / "flipped.npz").write_bytes(content)
-    with pytest.raises(ValueError, match="cannot read statistics"):
+    with pytest.raises(ValueError, match=r"cannot read (mu|sigma)"):
         read_statistics(tmp_path / "flipped.npz")
-    with pytest.raises(ValueError, match="no pictures in"):
+    with pytest.raises(ValueError, match="no images in"):
         Pictures(tmp_path)
     with pytest.raises(ValueError, match="there is no"):
         load_side(tmp_path / "absent", MEAN, tmp_path)
@@ -101,6 +105,64 @@ def test_errors_say_what_was_found(tmp_path):
         load_side(tmp_path, None, tmp_path)
     with pytest.raises(ValueError, match="differ in size"):
         Pictures(tmp_path).read([0, 1])
-    (tmp_path / "4.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="cannot read the picture"):
-        Pictures(tmp_path).read([0])
+
+
+def test_what_is_not_a_sample_changes_nothing(tmp_path):
+    """Hidden files, by-products, links, other formats: the digest and the pixels stay, and each is reported."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "sub").mkdir()
+    for name in ("1.png", "2.png", "sub/3.png"):
+        Image.fromarray(draw.integers(0, 256, (4, 6, 3), dtype=np.uint8)).save(tmp_path / name)
+    before = Pictures(tmp_path)
+    for name in ("._1.png", ".diffusion-guidance-abc.png", ".1.abcdefgh.png", "trace.png", "Thumbs.db", "note.txt"):
+        (tmp_path / name).write_bytes((tmp_path / "1.png").read_bytes())
+    (tmp_path / "trace.json").write_text("[]")
+    (tmp_path / "0.png").symlink_to("2.png")
+    (tmp_path / "around").symlink_to(tmp_path)
+    (tmp_path / "a").symlink_to("sub")  # comes before it, and leads to the same file
+    after = Pictures(tmp_path)
+    assert after.digest() == before.digest()
+    assert torch.equal(after.read(range(3)), before.read(range(3)))
+    reasons = {path.rpartition("/")[2]: reason for path, reason in after.left_out}
+    assert reasons == {
+        "._1.png": "metadata of macOS",
+        ".diffusion-guidance-abc.png": "left by a run that was killed",
+        ".1.abcdefgh.png": "left by a run that was killed",
+        "trace.png": "a trace",
+        "trace.json": "a trace",
+        "Thumbs.db": "a file of the operating system",
+        "note.txt": "not an image by its name",
+        "0.png": "another name of a file that counts",
+    }
+
+
+def test_files_that_cannot_be_read_take_no_part(tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "1.png")
+    Image.fromarray(PIXELS[0, :4, :4]).save(tmp_path / "2.tif")
+    digest = Pictures(tmp_path).digest()
+    (tmp_path / "broken.png").write_bytes(b"text")
+    (tmp_path / "gone.jpg").symlink_to("missing")
+    (tmp_path / "huge.png").write_bytes(bomb())
+    pictures = Pictures(tmp_path)
+    assert (len(pictures), pictures.digest()) == (2, digest)
+    assert {Path(path).name for path, _ in pictures.broken} == {"broken.png", "gone.jpg", "huge.png"}
+    assert pictures.notes["blank"] == 1
+    for name in ("1.png", "2.tif"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=r"no images in .*broken.png: not an image in a known format"):
+        Pictures(tmp_path)
+
+
+def test_sizes_are_compared_over_the_whole_set(tmp_path):
+    for index in range(5):
+        Image.new("RGB", (32, 20) if index < 4 else (96, 96)).save(tmp_path / f"{index}.png")
+    with pytest.raises(ValueError, match=r"differ in size \(4 of 32 x 20, 1 of 96 x 96\)"):
+        Pictures(tmp_path)
+
+
+def test_an_image_that_changes_while_it_is_measured(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
+    pictures = Pictures(tmp_path)
+    Image.new("RGB", (5, 4)).save(tmp_path / "1.png")
+    with pytest.raises(ValueError, match="was changed while it was measured"):
+        pictures.read([0])

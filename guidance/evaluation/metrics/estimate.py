@@ -12,7 +12,7 @@ LEVEL = 0.95  # of all intervals
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """What was measured.
 
     Attributes:
@@ -37,7 +37,7 @@ class Figure:
         return row | ({f"{self.name}_warning": self.warning} if self.warning else {})
 
 
-def mean_figure(name: str, values: torch.Tensor | np.ndarray, warning: str | None = None) -> Figure:
+def mean_estimate(name: str, values: torch.Tensor | np.ndarray, warning: str | None = None) -> Estimate:
     """The mean of one value a sample (N,): Wilson's interval for true or false, else a bootstrap of 1000 draws.
 
     Raises:
@@ -54,7 +54,7 @@ def mean_figure(name: str, values: torch.Tensor | np.ndarray, warning: str | Non
         interval = (float(ends.low), float(ends.high))
     else:
         interval = bootstrap_interval(values)
-    return Figure(name, value, interval, len(values), warning)
+    return Estimate(name, value, interval, len(values), warning)
 
 
 def bootstrap_interval(values: np.ndarray, draws: int = 1000, seed: int = 0) -> tuple[float, float] | None:

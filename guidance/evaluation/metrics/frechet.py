@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from scipy.linalg.lapack import dpstrf
 
-from .estimate import Figure, jackknife
+from .estimate import Estimate, jackknife
 from .moments import Moments
 
 
@@ -75,7 +75,7 @@ def factor(covariance: np.ndarray) -> np.ndarray:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def frechet_figure(parts: Sequence[Moments], reference: Gaussian, name: str = "frechet") -> Figure:
+def frechet_estimate(parts: Sequence[Moments], reference: Gaussian, name: str = "frechet") -> Estimate:
     """The Frechet distance of all samples to `reference`, with an interval from leaving out each part in turn.
 
     The interval is for the samples' own chance; the reference is taken as it is. The same values give the bias, which
@@ -97,7 +97,7 @@ def frechet_figure(parts: Sequence[Moments], reference: Gaussian, name: str = "f
         warning = f"{whole.count} samples in {whole.dim} dimensions: the covariance is singular, the bias dominates"
     elif bias > 0.1 * value:
         warning = f"about {bias:.3g} of this is the bias of {whole.count} samples (jackknife; rule: above a tenth)"
-    return Figure(name, value, interval, whole.count, warning)
+    return Estimate(name, value, interval, whole.count, warning)
 
 
 def distances_without(parts: Sequence[Moments], reference: Gaussian) -> list[float]:

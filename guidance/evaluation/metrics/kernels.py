@@ -4,7 +4,7 @@ import numpy as np
 from scipy import stats
 
 from ..features import as_sides
-from .estimate import LEVEL, Figure, jackknife
+from .estimate import LEVEL, Estimate, jackknife
 
 
 def kid(x: np.ndarray, y: np.ndarray) -> float:
@@ -42,7 +42,7 @@ def kid_subsets(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 10
     return np.array([kid(x[i], y[j]) for i, j in draw])
 
 
-def kid_figure(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 1000, name: str = "kid") -> Figure:
+def kid_estimate(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 1000, name: str = "kid") -> Estimate:
     """Mean of `kid_subsets`; its interval is their spread, scaled to all N samples (Politis and Romano, 1994).
 
     Subsets are of at most half of a side, since subsets of everything would not differ at all. KID has no bias, so the
@@ -59,7 +59,7 @@ def kid_figure(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 100
     half = float(stats.norm.ppf((1 + LEVEL) / 2) * values.std(ddof=1) * np.sqrt(share / (1 - share)))
     value = float(values.mean())
     warning = f"subsets of {fitting} instead of {size}, for lack of samples (rule: half of a side)"
-    return Figure(name, value, (value - half, value + half), count, warning if fitting < size else None)
+    return Estimate(name, value, (value - half, value + half), count, warning if fitting < size else None)
 
 
 def cmmd(x: np.ndarray, y: np.ndarray, bandwidth: float = 10.0, scale: float = 1000.0) -> float:
@@ -75,9 +75,9 @@ def cmmd(x: np.ndarray, y: np.ndarray, bandwidth: float = 10.0, scale: float = 1
     return scale * (means[0] + means[1] - 2 * means[2])
 
 
-def cmmd_figure(
+def cmmd_estimate(
     x: np.ndarray, y: np.ndarray, bandwidth: float = 10.0, scale: float = 1000.0, groups: int = 10, name: str = "cmmd"
-) -> Figure:
+) -> Estimate:
     """`cmmd` with an interval from leaving out each of `groups` of x in turn; y is taken as it is.
 
     It comes with a warning when the bias of counting samples with themselves exceeds a tenth of the value.
@@ -100,7 +100,7 @@ def cmmd_figure(
     pairs = ((within.sum(), len(x)), (other, len(y)))
     bias = sum(scale * (1 - (total - n) / (n * (n - 1))) / n for total, n in pairs)
     warning = f"about {bias:.3g} of this is the bias of {len(x)} and {len(y)} samples (rule: above a tenth)"
-    return Figure(name, value, (max(interval[0], 0.0), interval[1]), len(x), warning if bias > 0.1 * value else None)
+    return Estimate(name, value, (max(interval[0], 0.0), interval[1]), len(x), warning if bias > 0.1 * value else None)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..features import as_sides
-from .estimate import Figure, mean_figure
+from .estimate import Estimate, mean_estimate
 
 
 FEW = 10_000  # below, precision and recall move with the count; the papers use at least this many
@@ -45,7 +45,7 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[to
     return torch.cat(counts).double() / k, nearest < radii
 
 
-def neighbour_figures(real: np.ndarray, fake: np.ndarray) -> list[Figure]:
+def neighbour_estimates(real: np.ndarray, fake: np.ndarray) -> list[Estimate]:
     """Precision and recall (k = 3), density and coverage (k = 5), each with an interval for given balls.
 
     Precision and recall depend on how many samples draw the balls, so they come with a warning below 10,000 of a side,
@@ -59,10 +59,10 @@ def neighbour_figures(real: np.ndarray, fake: np.ndarray) -> list[Figure]:
     precision, recall = precision_recall(real, fake)
     density, coverage = density_coverage(real, fake)
     return [
-        mean_figure("precision", precision, unequal or few),
-        mean_figure("recall", recall, unequal or few),
-        mean_figure("density", density, unequal),
-        mean_figure("coverage", coverage, unequal),
+        mean_estimate("precision", precision, unequal or few),
+        mean_estimate("recall", recall, unequal or few),
+        mean_estimate("density", density, unequal),
+        mean_estimate("coverage", coverage, unequal),
     ]
 
 

@@ -7,7 +7,7 @@ same on both sides, drops out too. So this is how to tell two methods apart.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .estimate import Figure, jackknife
+from .estimate import Estimate, jackknife
 from .frechet import Gaussian, distances_without, frechet_distance, merged
 from .moments import Moments
 
@@ -29,13 +29,13 @@ class Distances:
         return cls(frechet_distance(whole, reference), tuple(distances_without(parts, reference)), whole.count)
 
 
-def corrected_figure(distances: Distances, name: str = "frechet_corrected") -> Figure:
+def corrected_estimate(distances: Distances, name: str = "frechet_corrected") -> Estimate:
     """The distance less its bias of first order in 1 / N, by the jackknife (Quenouille, 1956); it may be negative."""
     (low, high), bias = jackknife(distances.whole, distances.without)
-    return Figure(name, distances.whole - bias, (low - bias, high - bias), distances.samples)
+    return Estimate(name, distances.whole - bias, (low - bias, high - bias), distances.samples)
 
 
-def difference_figure(ours: Distances, theirs: Distances, name: str = "frechet_difference") -> Figure:
+def difference_estimate(ours: Distances, theirs: Distances, name: str = "frechet_difference") -> Estimate:
     """Our distance less theirs, negative where ours is smaller, with the interval of the difference itself.
 
     Sample i of both must come from one seed, or the interval is no smaller than that of independent runs.
@@ -50,4 +50,4 @@ def difference_figure(ours: Distances, theirs: Distances, name: str = "frechet_d
         )
     value = ours.whole - theirs.whole
     interval, _ = jackknife(value, [a - b for a, b in zip(ours.without, theirs.without, strict=True)])
-    return Figure(name, value, interval, ours.samples)
+    return Estimate(name, value, interval, ours.samples)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from ..features import as_features
-from .estimate import LEVEL, Figure
+from .estimate import LEVEL, Estimate
 
 
 def correct(logits: torch.Tensor, labels: torch.Tensor, top: int = 1) -> torch.Tensor:
@@ -59,9 +59,9 @@ def inception_score(logits: torch.Tensor | np.ndarray, splits: int = 10) -> np.n
     return np.array(scores)
 
 
-def inception_score_figure(
+def inception_score_estimate(
     logits: torch.Tensor | np.ndarray, splits: int = 10, name: str = "inception_score"
-) -> Figure:
+) -> Estimate:
     """Mean of `inception_score` over the splits, with Student's interval.
 
     The score of few samples is too low: it comes with a warning below 50 samples a class in a split.
@@ -74,4 +74,4 @@ def inception_score_figure(
         interval = (value - half, value + half)
     few = count < 50 * classes * splits
     warning = f"too low for lack of samples: {count} in {splits} splits of {classes} classes (rule: 50 a class a split)"
-    return Figure(name, value, interval, count, warning if few else None)
+    return Estimate(name, value, interval, count, warning if few else None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_guidance.evaluation import cmmd, cmmd_figure, kid, kid_figure, kid_subsets
+from diffusion_guidance.evaluation import cmmd, cmmd_estimate, kid, kid_estimate, kid_subsets
 
 
 def sides(n: int = 120, m: int = 120, dim: int = 16, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -45,12 +45,12 @@ def test_kid_subsets_equal_torch_fidelity():
 
 def test_kid_interval_covers_zero_for_equal_distributions():
     rng = np.random.default_rng(1)
-    figures = [kid_figure(*rng.standard_normal((2, 200, 8)), subsets=50, size=50) for _ in range(40)]
+    figures = [kid_estimate(*rng.standard_normal((2, 200, 8)), subsets=50, size=50) for _ in range(40)]
     covered = sum(low <= 0 <= high for low, high in (figure.interval for figure in figures))
     assert covered >= 32
     assert abs(np.mean([figure.value for figure in figures])) < 0.01
     assert figures[0].warning is None
-    assert "subsets of 100 instead of 1000" in kid_figure(*rng.standard_normal((2, 200, 8)), subsets=2).warning
+    assert "subsets of 100 instead of 1000" in kid_estimate(*rng.standard_normal((2, 200, 8)), subsets=2).warning
 
 
 def authors_cmmd(x: np.ndarray, y: np.ndarray) -> float:
@@ -68,7 +68,7 @@ def test_cmmd_equals_its_authors():
     x, y = sides(130, 90, 32)
     unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (x, y)]
     assert cmmd(x, y) == pytest.approx(authors_cmmd(*unit), rel=1e-9)
-    figure = cmmd_figure(x, y)
+    figure = cmmd_estimate(x, y)
     assert figure.value == pytest.approx(cmmd(x, y), rel=1e-9)
     assert figure.interval[0] < figure.value < figure.interval[1]
     assert cmmd(x, x) == pytest.approx(0, abs=1e-9)
@@ -76,9 +76,9 @@ def test_cmmd_equals_its_authors():
 
 def test_cmmd_warns_of_its_bias():
     x, y = sides(60, 60, 32, shift=0.0)
-    assert "is the bias of 60 and 60 samples" in cmmd_figure(x, y).warning
+    assert "is the bias of 60 and 60 samples" in cmmd_estimate(x, y).warning
     x, y = sides(600, 600, 32, shift=2.0)
-    assert cmmd_figure(x, y).warning is None
+    assert cmmd_estimate(x, y).warning is None
 
 
 @pytest.mark.parametrize("measure", [kid, cmmd])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_guidance.evaluation import density_coverage, neighbour_figures, precision_recall
+from diffusion_guidance.evaluation import density_coverage, neighbour_estimates, precision_recall
 
 
 def sides(n: int = 300, m: int = 250, dim: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +58,11 @@ def test_limits():
 
 def test_figures_and_warnings():
     real, fake = sides(300, 300)
-    figures = {figure.name: figure for figure in neighbour_figures(real, fake)}
+    figures = {figure.name: figure for figure in neighbour_estimates(real, fake)}
     assert list(figures) == ["precision", "recall", "density", "coverage"]
     assert "rule: below 10000" in figures["recall"].warning
     assert figures["coverage"].warning is None
     assert all(f.interval[0] <= f.value <= f.interval[1] for f in figures.values())
-    assert "250 samples against 300" in neighbour_figures(*sides())[3].warning
+    assert "250 samples against 300" in neighbour_estimates(*sides())[3].warning
     with pytest.raises(ValueError, match="at least 4 samples"):
         precision_recall(real, fake[:3])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_guidance.evaluation import clip_score, correct, inception_score, inception_score_figure
+from diffusion_guidance.evaluation import clip_score, correct, inception_score, inception_score_estimate
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -25,11 +25,11 @@ def test_inception_score_closed_forms_and_warning():
     certain = torch.eye(5).repeat(40, 1) * 500
     assert inception_score(certain, splits=4) == pytest.approx(5)
     assert inception_score(torch.zeros(20, 5), splits=2) == pytest.approx(1)
-    assert "rule: 50 a class a split" in inception_score_figure(certain, splits=4).warning
-    plenty = inception_score_figure(certain.repeat(5, 1), splits=4)
+    assert "rule: 50 a class a split" in inception_score_estimate(certain, splits=4).warning
+    plenty = inception_score_estimate(certain.repeat(5, 1), splits=4)
     assert plenty.warning is None
     assert plenty.interval == pytest.approx((5, 5))
-    assert inception_score_figure(certain, splits=1).interval is None
+    assert inception_score_estimate(certain, splits=1).interval is None
     with pytest.raises(ValueError, match="cannot be split into 21"):
         inception_score(torch.zeros(20, 5), splits=21)
 
