@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench study clean
+.PHONY: demo test bench study benchmarks clean
 
 demo: $(STAMP)  ## draw pictures with the shipped checkpoint: out/demo
 	$(VENV)/bin/diffusion-guidance demo
@@ -14,14 +14,10 @@ bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/ov
 	$(VENV)/bin/python -m scripts.benchmarks overhead --json out/overhead.json
 
 study: $(STAMP)  ## measure every table in docs/results again (about four hours on two cores; resumes when killed)
-	$(VENV)/bin/python -m scripts.studies.raag
-	$(VENV)/bin/diffusion-guidance calibrate --out docs/results/calibration.json
-	$(VENV)/bin/python -m scripts.studies.elucd
-	$(VENV)/bin/python -m scripts.studies.diffier
-	$(VENV)/bin/python -m scripts.studies.tune_encoder
-	$(VENV)/bin/python -m scripts.studies.rigid
-	$(VENV)/bin/python -m scripts.studies.peers
-	$(VENV)/bin/python -m scripts.studies.tables
+	$(VENV)/bin/python -m scripts.studies
+
+benchmarks: $(STAMP)  ## time every benchmark in docs/results again, on a quiet machine
+	$(VENV)/bin/python -m scripts.studies --benchmarks
 
 $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

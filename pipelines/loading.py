@@ -8,11 +8,16 @@ import torch
 from diffusers import DiffusionPipeline
 
 from diffusion_guidance import pipelines
+from diffusion_guidance.core.trust import check_parts
 from diffusion_guidance.worlds.shipped import shipped_path
 
 
 def load_pipeline(
-    name: str | Path, dtype: str | torch.dtype = "float32", device: str | torch.device | None = None, **kwargs: Any
+    name: str | Path,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device | None = None,
+    trust_guidance: bool = False,
+    **kwargs: Any,
 ) -> DiffusionPipeline:
     """The pipeline at `name`, of the class that it was saved as, without its own progress bar.
 
@@ -20,6 +25,7 @@ def load_pipeline(
         name: a folder, a hub id, or `assets/shapes` and `assets/digits`, which ship.
         dtype: of the weights, as torch's or by its name.
         device: to move it to; None for CUDA where there is one, else the CPU.
+        trust_guidance: also take callbacks of a guidance.json of the checkpoint that name files, networks or libraries.
         kwargs: for `from_pretrained`. Weights are read from safetensors only.
 
     Raises:
@@ -30,8 +36,12 @@ def load_pipeline(
         index = DiffusionPipeline.load_config(name)
         # Parts that were saved as absent must be named, or diffusers calls them missing (SD3's third text encoder).
         absent = {part: None for part, kind in index.items() if isinstance(kind, list) and kind[:2] == [None, None]}
+        check_parts(index)
+        kind = _class(index["_class_name"])
+        if kind is not DiffusionPipeline:
+            kwargs["trust_guidance"] = trust_guidance
         kwargs = {"dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype, **absent, **kwargs}
-        pipe = _class(index["_class_name"]).from_pretrained(name, use_safetensors=True, **kwargs)
+        pipe = kind.from_pretrained(name, use_safetensors=True, **kwargs)
     except Exception as error:  # diffusers, safetensors and the hub each raise their own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot load a pipeline from {name!r}: {reason[:300]}") from error

@@ -5,6 +5,7 @@
 
 import copy
 import dataclasses
+import inspect
 import json
 
 import diffusers.guiders
@@ -17,6 +18,7 @@ from diffusers.utils.torch_utils import unwrap_module
 from ..core.callback import Callback, Proceed, as_list, chain
 from ..core.configuration import from_config, to_config
 from ..core.step import Step
+from ..core.trust import require_plain
 
 
 class GuiderCallback(Callback):
@@ -117,6 +119,8 @@ class CallbackGuider(BaseGuidance):
     ):
         super().__init__(start, stop, enabled)
         is_config = isinstance(guidance, list | tuple) and guidance and all(isinstance(one, dict) for one in guidance)
+        if is_config:  # perhaps from a file
+            require_plain(list(guidance), "the configuration of a guider", "pass the callback itself")
         self.callbacks = from_config(list(guidance)) if is_config else as_list(guidance)
         self.guidance_scale = guidance_scale
         self._proceed = chain(self.callbacks)
@@ -202,9 +206,13 @@ def _guider(config: dict) -> BaseGuidance:
     if not isinstance(config, dict):
         raise TypeError(f"a guider of diffusers is wanted, such as diffusers.guiders.{min(known)}(), got {config!r}")
     name = config.get("_class_name")
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"diffusers has no guider {name!r}; it has {', '.join(sorted(known))}")
-    return known[name](**{key: value for key, value in config.items() if not key.startswith("_")})
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
+    takes = inspect.signature(known[name].__init__).parameters
+    if unknown := arguments.keys() - takes.keys():
+        raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it takes {', '.join([*takes][1:])}")
+    return known[name](**arguments)
 
 
 def _is_guider(kind) -> bool:

@@ -1,6 +1,6 @@
 """What makes a diffusers pipeline class take `guidance=`, and keep it when saved and loaded.
 
-It lives in `guidance` and not beside the pipelines, because diffusers copies a file given as `custom_pipeline=` into
+It lives in the package and not next to the pipelines, because diffusers copies a file given as `custom_pipeline=` into
 its own cache and runs it there alone: only what is installed can be imported from it.
 """
 
@@ -10,8 +10,12 @@ import os
 from pathlib import Path
 
 from ..core.callback import Callback, as_list
-from ..core.configuration import load_guidance, save_guidance
+from ..core.configuration import load_accompanying, save_guidance
+from ..core.trust import check_parts
 from .attach import attach
+
+
+_HUB = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class GuidanceMixin:
@@ -19,22 +23,25 @@ class GuidanceMixin:
 
     The call, the constructor, `from_pretrained` and `from_pipe` then also take `guidance`: a callback or a list of
     them, [] for the pipeline's own guidance, or None for what was set before. `save_pretrained` writes it to
-    `guidance.json` beside `model_index.json`, and loading that folder, also by `DiffusionPipeline.from_pretrained`
-    with `custom_pipeline=`, brings it back.
+    `guidance.json` next to `model_index.json`, and loading that folder, also by `DiffusionPipeline.from_pretrained`
+    with `custom_pipeline=`, brings it back if its callbacks are plain numbers. Callbacks that name files, networks or
+    libraries (a classifier, a decoder) need `trust_guidance=True`, in `from_pretrained`, `from_pipe` or the
+    constructor; see `core.trust`.
 
     Attributes:
         guidance: list of callbacks for calls that give none, or None for the pipeline's own guidance.
 
     Raises:
         TypeError: when something in `guidance` is not a callback.
-        ValueError: when saving, if a callback cannot be written as JSON; nothing is written then.
+        ValueError: when saving, if a callback cannot be written as JSON; nothing is written then. When loading, if
+            guidance.json needs trust, or model_index.json names code outside of diffusers and transformers.
     """
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if GuidanceMixin in cls.__bases__:  # a class derived from such a class has it already
-            cls.__init__ = _accepting_guidance(cls.__init__, _construct)
-            cls.__call__ = _accepting_guidance(cls.__call__, _call)
+            cls.__init__ = _accepting(cls.__init__, _construct, guidance=None, trust_guidance=False)
+            cls.__call__ = _accepting(cls.__call__, _call, guidance=None)
 
     @property
     def guidance(self) -> list | None:
@@ -49,7 +56,15 @@ class GuidanceMixin:
         # Whichever class's `from_pretrained` runs, it ends by telling the finished pipeline its folder in this way.
         folder = kwargs.get("_name_or_path")
         if folder is not None and self.guidance is None and (file := _file(folder)).is_file():
-            self.guidance = load_guidance(file)
+            self.guidance = load_accompanying(file, self._trust_guidance)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs):
+        """As in diffusers, with `guidance` and `trust_guidance`; see `GuidanceMixin`."""
+        if not kwargs.get("trust_remote_code"):
+            known = {name: kwargs[name] for name in _HUB if name in kwargs}
+            check_parts(cls.load_config(pretrained_model_name_or_path, **known))
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def from_pipe(cls, pipeline, *, dtype=None, torch_dtype=None, **kwargs):
@@ -59,7 +74,7 @@ class GuidanceMixin:
             pipeline: any pipeline with the same components; its guidance, or that of its folder, is taken over.
             dtype, torch_dtype: to convert to. Unlike in diffusers, where the default turns the shared weights to
                 float32, each component keeps its own.
-            kwargs: `guidance`, components and options to replace.
+            kwargs: `guidance`, `trust_guidance`, components and options to replace.
 
         Raises:
             ValueError: a component is missing, or an argument is not one of the constructor's.
@@ -81,7 +96,7 @@ class GuidanceMixin:
         return new if dtype is None else new.to(dtype=dtype)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs):
-        """As in diffusers, and `guidance.json` beside the rest. Without guidance an older such file is removed."""
+        """As in diffusers, and `guidance.json` next to the rest. Without guidance an older such file is removed."""
         # First, so that a folder that is pushed to the Hub holds it, and an error leaves nothing half written.
         if self.guidance is not None:
             save_guidance(_file(save_directory), self.guidance)
@@ -94,8 +109,8 @@ def _file(folder: str | os.PathLike) -> Path:
     return Path(folder) / Callback.config_name
 
 
-def _construct(original, self, guidance, *args, **kwargs) -> None:
-    self.guidance = guidance  # before, since the original registers its configuration
+def _construct(original, self, guidance, trust_guidance, *args, **kwargs) -> None:
+    self.guidance, self._trust_guidance = guidance, trust_guidance  # before, since the original registers itself
     original(self, *args, **kwargs)
 
 
@@ -107,17 +122,19 @@ def _call(original, self, guidance, *args, **kwargs):
         return original(self, *args, **kwargs)
 
 
-def _accepting_guidance(original, replacement):
-    """`original` with a keyword `guidance`, handed to `replacement(original, self, guidance, ...)`."""
+def _accepting(original, replacement, **defaults):
+    """`original` with the keywords `defaults`, passed on to `replacement(original, self, *keywords, ...)`."""
 
     @functools.wraps(original)
-    def accepting(self, *args, guidance=None, **kwargs):
-        return replacement(original, self, guidance, *args, **kwargs)
+    def accepting(self, *args, **kwargs):
+        extra = [kwargs.pop(name, default) for name, default in defaults.items()]
+        return replacement(original, self, *extra, *args, **kwargs)
 
     # diffusers reads signatures: to tell components from options, and to see what a call accepts.
     signature = inspect.signature(original)
-    extra = inspect.Parameter("guidance", inspect.Parameter.KEYWORD_ONLY, default=None)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    extra = [inspect.Parameter(name, kind, default=default) for name, default in defaults.items()]
     parameters = list(signature.parameters.values())
     end = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
-    accepting.__signature__ = signature.replace(parameters=[*parameters[:end], extra, *parameters[end:]])
+    accepting.__signature__ = signature.replace(parameters=[*parameters[:end], *extra, *parameters[end:]])
     return accepting

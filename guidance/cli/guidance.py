@@ -27,11 +27,10 @@ def parse(text: str) -> Callback:
     return parse_guidance(text)
 
 
-def load(file: Path, trust: bool) -> list[Callback]:
+def load(file: Path) -> list[Callback]:
     """The callbacks of a file that `save_guidance` wrote. Raises ValueError that names the file."""
-    takes_trust = "trust_guidance" in inspect.signature(load_guidance).parameters
     try:
-        return load_guidance(file, **({"trust_guidance": trust} if takes_trust else {}))
+        return load_guidance(file)
     except ValueError as error:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
 

@@ -83,8 +83,7 @@ class Model:
 
         disable_progress_bar()
         disable_progress_bar_of_weights()
-        trust = {"trust_guidance": True} if self.trust_guidance else {}
-        return load_pipeline(self.name, self.dtype, device or find_device(self.device), **trust)
+        return load_pipeline(self.name, self.dtype, device or find_device(self.device), self.trust_guidance)
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,6 @@ class Guided:
 
     texts: Sequence[str]
     file: Path | None
-    trust: bool
 
     @staticmethod
     def add(parser: ArgumentParser) -> None:
@@ -133,12 +131,12 @@ class Guided:
 
     @classmethod
     def of(cls, args: Namespace) -> "Guided":
-        return cls(args.guidance, args.guidance_file, args.trust_guidance)
+        return cls(args.guidance, args.guidance_file)
 
     def callbacks(self) -> "list[Callback]":
         from .guidance import load, parse
 
-        return load(self.file, self.trust) if self.file else [parse(text) for text in self.texts]
+        return load(self.file) if self.file else [parse(text) for text in self.texts]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Callback(ConfigMixin):
     config_name = "guidance.json"
     #: Combiners set this: they are passed over in steps where the pipeline leaves out the unconditional pass.
     needs_unconditional = False
+    #: Arguments that are one of a few words, which a file may give without being trusted; see `trust`.
+    words: ClassVar[dict[str, tuple[str, ...]]] = {}
     kinds: ClassVar[dict[str, type["Callback"]]] = {}
 
     def __init__(self, start: float = 0.0, stop: float = 1.0):

@@ -3,13 +3,18 @@
 import inspect
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from .callback import Callback, settings
 from .files import write_json
+from .json_files import parse_json, read_json
 from .kinds import find_kind, known_kinds
+from .trust import require_plain
+
+
+MAX_TEXT = 100_000  # characters of the short form
+MAX_BYTES = 1 << 20  # of a file
 
 
 def to_config(callbacks: Callback | Iterable[Callback]) -> list[dict]:
@@ -42,12 +47,9 @@ def from_config(config: list[dict]) -> list[Callback]:
     Raises:
         ValueError: an unknown callback or argument; the message lists the known ones.
     """
-    if not isinstance(config, list):
-        raise ValueError(f"a guidance configuration is a list of callbacks, got {type(config).__name__}")
+    _check(config)
     callbacks = []
     for entry in config:
-        if not isinstance(entry, dict) or "callback" not in entry:
-            raise ValueError(f'each callback is written {{"callback": NAME, ARGUMENT: VALUE, ...}}, got {entry!r}')
         arguments = {name: value for name, value in entry.items() if name != "callback"}
         callbacks.append(_build(str(entry["callback"]), arguments))
     return callbacks
@@ -61,13 +63,28 @@ def save_guidance(path: str | os.PathLike, callbacks: Callback | Iterable[Callba
 def load_guidance(path: str | os.PathLike) -> list[Callback]:
     """The callbacks that `save_guidance` wrote.
 
+    Whoever names the file trusts it: its callbacks may load the networks that they name, from safetensors only. A file
+    that comes along with a checkpoint is another matter, see `load_accompanying`.
+
     Raises:
         ValueError: the file is not readable as JSON, or is not a guidance configuration.
     """
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"cannot read guidance from {path}: {error}") from None
+    return from_config(_read(path))
+
+
+def load_accompanying(path: str | os.PathLike, trust_guidance: bool = False) -> list[Callback]:
+    """The callbacks of a file that lies next to a checkpoint and that nobody named.
+
+    Args:
+        trust_guidance: also take callbacks that name files, networks or libraries; see `trust`.
+
+    Raises:
+        ValueError: as `load_guidance`; or a callback that needs trust, in one sentence that names it.
+    """
+    config = _read(path)
+    _check(config)
+    if not trust_guidance:
+        require_plain(config, path)
     return from_config(config)
 
 
@@ -77,25 +94,55 @@ def parse_guidance(text: str) -> Callback:
     Names are those of the classes in any case; values are JSON, and anything else is a string.
 
     Raises:
-        ValueError: an unknown name or argument, or a value out of range.
+        ValueError: an unknown name or argument, a value out of range, or more than `MAX_TEXT` characters.
     """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{text[:40]!r}... has {len(text)} characters; {MAX_TEXT} are read, so give a file instead")
     name, _, rest = text.partition(":")
     arguments = {}
-    for part in re.findall(r"(?:\[[^\]]*\]|[^,])+", rest):
+    for part in _parts(rest):
         key, equals, value = part.partition("=")
         if not equals:
             raise ValueError(f"cannot read {part!r} in {text!r}; write NAME:ARGUMENT=VALUE,ARGUMENT=VALUE")
         try:
-            arguments[key.strip()] = json.loads(value)
-        except json.JSONDecodeError:
+            arguments[key.strip()] = parse_json(value)
+        except ValueError:
             arguments[key.strip()] = value.strip()
     return _build(name.strip(), arguments)
+
+
+def _parts(text: str) -> list[str]:
+    """`text` cut at its commas, except those within brackets; in one pass."""
+    parts, start, depth = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character == "[") - (character == "]" and depth > 0)
+        if character == "," and not depth:
+            parts.append(text[start:position])
+            start = position + 1
+    return [part for part in [*parts, text[start:]] if part]
+
+
+def _read(path: str | os.PathLike) -> list:
+    try:
+        return read_json(path, MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(f"cannot read guidance from {path}: {error}") from None
+
+
+def _check(config: object) -> None:
+    if not isinstance(config, list):
+        raise ValueError(f"a guidance configuration is a list of callbacks, got {type(config).__name__}")
+    for entry in config:
+        if not isinstance(entry, dict) or "callback" not in entry:
+            raise ValueError(
+                f'each callback is written {{"callback": NAME, ARGUMENT: VALUE, ...}}, got {str(entry)[:200]}'
+            )
 
 
 def _build(name: str, arguments: dict) -> Callback:
     kind = find_kind(name)
     if kind is None:
-        raise ValueError(f"unknown guidance {name!r}; known are {', '.join(sorted(known_kinds()))}")
+        raise ValueError(f"unknown guidance {name[:50]!r}; known are {', '.join(sorted(known_kinds()))}")
     known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]
     if unknown := set(arguments) - set(known):
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it takes {', '.join(known)}")

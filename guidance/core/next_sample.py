@@ -58,6 +58,23 @@ def next_level(step: Step) -> Level:
     return step.denoiser.level(step.denoiser.grid(index), index)
 
 
+def end_level(step: Step) -> Level:
+    """(alpha, sigma), 0-d float32, where the sampler's step ends: as `next_level`, and after the last step the level of
+    the sampler's result.
+
+    Raises:
+        ValueError: a step off the grid, or a sampler that evaluates the network twice in a step.
+    """
+    scheduler = step.denoiser.scheduler
+    if step.grid_index is None or getattr(scheduler, "order", 1) != 1 or is_any(scheduler, _STAGED):
+        raise ValueError(
+            f"the level where a step of {type(scheduler).__name__} ends is known only on its grid, and for samplers "
+            "that evaluate the network once in a step; take such a sampler, for example "
+            "diffusers.DDIMScheduler or FlowMatchEulerDiscreteScheduler"
+        )
+    return step.denoiser.level(step.timestep, step.grid_index + 1)
+
+
 def next_step(step: Step, prediction: torch.Tensor) -> Step:
     """The step at the sampler's next sample (B, ...), if it used `prediction` (B, ...). See `has_next`."""
     scheduler = step.denoiser.scheduler

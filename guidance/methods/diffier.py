@@ -84,6 +84,8 @@ class DiffIER(Callback):
         ValueError: an argument out of range; or, when called, a sampler without a next sample (see `trial.has_next`).
     """
 
+    words = {"objective": OBJECTIVES}  # noqa: RUF012 (see Callback)
+
     @register_to_config
     def __init__(
         self,

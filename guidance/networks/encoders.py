@@ -162,7 +162,7 @@ def _local(folder: Path, device, size: int | None) -> Encoder:
 
     if not (folder / "config.json").is_file():
         raise ValueError(f"there is no encoder in {folder}; scripts/training/encoder.py makes one")
-    network = PatchEncoder.from_pretrained(folder).eval().requires_grad_(False).to(device)
+    network = PatchEncoder.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False).to(device)
     return Encoder(f"local/{folder.name}", network, network.transform(size), device)
 
 

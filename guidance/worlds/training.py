@@ -1,13 +1,13 @@
 """One training loop for the small models of the worlds: averaged weights, a log, and an exact resume."""
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -18,7 +18,11 @@ from ..core.files import write_atomic
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to train. `average` is the decay of the averaged weights; `warmup` is in steps."""
+    """How long and how fast to train. `average` is the decay of the averaged weights; `warmup` is in steps.
+
+    The learning rate falls as a cosine over all steps; with `decay`, it is constant and falls to 0 as a line over the
+    last `decay` steps. With 0 a run can be continued by raising `steps`, as if it had never stopped.
+    """
 
     steps: int
     learning_rate: float
@@ -28,6 +32,16 @@ class Plan:
     average: float = 0.999
     save_every: int = 500
     log_every: int = 100
+    decay: int | None = None
+
+    def rate(self, step: int) -> float:
+        """The learning rate of `step` (counted from 0)."""
+        if step < self.warmup:
+            return self.learning_rate * step / self.warmup
+        if self.decay is None:
+            progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+            return self.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * progress)))
+        return self.learning_rate * min(1.0, (self.steps - step) / max(1, self.decay))
 
 
 def train(
@@ -48,13 +62,9 @@ def train(
     """
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay)
-    schedule = get_cosine_schedule_with_warmup(optimizer, plan.warmup, plan.steps)
     average = EMAModel(parameters, decay=plan.average, use_ema_warmup=True, power=3 / 4, foreach=True)
     state_path = folder / "state.safetensors"
     done = _restore(state_path, model, optimizer, average) if state_path.exists() else 0
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * schedule.lr_lambdas[0](done)
-    schedule.last_epoch = done
     average.optimization_step = done
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +76,9 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0, error_if_nonfinite=True)
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
             optimizer.step()
-            schedule.step()
             average.step(parameters)
             total, since = total + value.item(), since + 1
             if (step + 1) % plan.log_every == 0:

@@ -1,11 +1,12 @@
 """Run every family of pipelines on a tiny instance with random weights, and write down what works and how exactly.
 
-    python -m scripts.studies.families
+    python -m scripts.studies.families && python -m scripts.studies.tables
 
-It writes docs/results/families.json and the tables of docs/families.md. It takes about a minute on one core.
+It writes docs/results/families.json, from which the tables of docs/families.md are made. It takes about a minute.
 """
 
 import argparse
+import inspect
 import logging
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from diffusion_guidance import CFG, attach
 from diffusion_guidance.attachment.families import find_family, known_pipelines
 from diffusion_guidance.core.kinds import known_kinds
-from diffusion_guidance.evaluation.report import describe_run, markdown_table, read_report, replace_table, write_report
+from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
 
 
@@ -86,20 +87,11 @@ def denoise_error(tiny: Tiny, pipe) -> float:
 
 
 def methods(tiny: Tiny, pipe) -> tuple[list[str], dict[str, str]]:
-    """Names of the callbacks that give a finite result, and the errors of those that do not.
-
-    All of the package's that need no argument; the others need a model, which is not a matter of the family.
-    """
+    """Names of the callbacks that give a finite result, and the errors of those that do not."""
     works, fails = [], {}
-    for kind in sorted(set(known_kinds().values()), key=lambda kind: kind.__name__):
-        if not kind.__module__.startswith("diffusion_guidance."):
-            continue
+    for kind in callbacks():
         try:
-            callback = kind()
-        except TypeError:
-            continue
-        try:
-            with attach(pipe, callback):
+            with attach(pipe, kind()):
                 finite = bool(tiny.draw(pipe, STEPS).isfinite().all())
         except (RuntimeError, ValueError, NotImplementedError) as error:
             fails[kind.__name__] = str(error).split("\n")[0]
@@ -108,35 +100,49 @@ def methods(tiny: Tiny, pipe) -> tuple[list[str], dict[str, str]]:
     return works, fails
 
 
-def write_tables(path: Path, rows: list[dict]) -> None:
-    """Put the tables between the marks `<!-- NAME -->` and `<!-- end -->` of the document."""
-    if missing := set(known_pipelines()) - {row["pipeline"] for row in rows}:
-        raise SystemExit(f"these have an adapter and were not run: {', '.join(sorted(missing))}")
+def family_table(rows: list[dict]) -> str:
+    """A row for each family."""
+    return markdown_table([row for row in rows if row["variant"] == row["family"]], COLUMNS, digits=2)
+
+
+def variant_table(rows: list[dict]) -> str:
+    """A row for each further pipeline, or way to call one, of a family."""
     variants = [dict(row, family=row["variant"]) for row in rows if row["variant"] != row["family"]]
     short = {name: COLUMNS[name] for name in ("family", "pipeline", "identity_error", "denoise_error", "notes")}
-    parts = {
-        "families": markdown_table([row for row in rows if row["variant"] == row["family"]], COLUMNS, digits=2),
-        "variants": markdown_table(variants, short | {"family": "variant"}, digits=2),
-    }
-    for name, part in parts.items():
-        replace_table(path, name, part)
+    return markdown_table(variants, short | {"family": "variant"}, digits=2)
+
+
+def callbacks() -> list[type]:
+    """The package's callbacks that need no argument; the others need a model, which is not a matter of the family."""
+    kinds = sorted(set(known_kinds().values()), key=lambda kind: kind.__name__)
+    return [kind for kind in kinds if kind.__module__.startswith("diffusion_guidance.") and _needs_nothing(kind)]
+
+
+def _needs_nothing(kind: type) -> bool:
+    arguments = list(inspect.signature(kind).parameters.values())
+    return all(argument.default is not argument.empty for argument in arguments)
+
+
+def unmeasured(meta: dict, rows: list[dict]) -> list[str]:
+    """Pipelines and callbacks of the package that a report leaves out: with any, it is stale."""
+    names = {kind.__name__ for kind in callbacks()} - set(meta["callbacks"])
+    return sorted(set(known_pipelines()) - {row["pipeline"] for row in rows} | names)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=ROOT / "docs/results/families.json", help="the report to write")
-    parser.add_argument("--document", type=Path, default=ROOT / "docs/families.md", help="whose tables are replaced")
-    parser.add_argument("--tables-only", action="store_true", help="make the tables from the report that is there")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    if not arguments.tables_only:
-        rows = []
-        for tiny in FAMILIES + VARIANTS:
-            rows.append(measure(tiny))
-            print(f"{tiny.name}: identity error {rows[-1]['identity_error']:.1e}", flush=True)
-        write_report(arguments.json, describe_run(samples=2, seeds=[1], steps=STEPS), rows)
-    write_tables(arguments.document, read_report(arguments.json)[1])
+    rows = []
+    for tiny in FAMILIES + VARIANTS:
+        rows.append(measure(tiny))
+        print(f"{tiny.name}: identity error {rows[-1]['identity_error']:.1e}", flush=True)
+    meta = describe_run(samples=2, seeds=[1], steps=STEPS, callbacks=[kind.__name__ for kind in callbacks()])
+    if missing := unmeasured(meta, rows):
+        raise SystemExit(f"these were not run: {', '.join(missing)}; add a tiny instance to tests/tiny_families")
+    print(write_report(arguments.json, meta, rows))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,68 @@
-"""Make the tables of the documents from docs/results/*.json, so that no figure is typed."""
+"""Make the tables of the documents from docs/results/*.json, so that no number is typed.
 
-from collections.abc import Callable
+python -m scripts.studies.tables            # write them
+python -m scripts.studies.tables --check    # write nothing; name those that are stale, and fail
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import scripts.studies.diffier_report as diffier
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, read_report, replace_table
-from scripts.studies import elucd_report as study_elucd_report
-from scripts.studies import peers as study_peers
-from scripts.studies import raag as study_raag
-from scripts.studies import rigid as study_rigid
-from scripts.studies import tune_encoder, upstream_tests
+from scripts.studies import elucd_report, families, peers, raag, rigid, tune_encoder, upstream_tests
 
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+Render = Callable[[dict, list[dict]], str]
 
 
-def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
+@dataclass(frozen=True)
+class Table:
+    """A table of a document.
+
+    Attributes:
+        document: path of the document, from the root.
+        mark: it stands between `<!-- MARK -->` and `<!-- end -->`.
+        result: name of the report in docs/results that it is made from; see `scripts.studies.__main__`.
+        render: the table from the report's facts and rows.
+    """
+
+    document: str
+    mark: str
+    result: str
+    render: Render
+
+    def made(self) -> str:
+        """The table as the report has it today."""
+        return self.render(*read_report(ROOT / f"docs/results/{self.result}.json"))
+
+    def written(self) -> str:
+        """The table as it stands in the document.
+
+        Raises:
+            ValueError: the document has no such mark, or more than one.
+        """
+        text = (ROOT / self.document).read_text(encoding="utf-8")
+        found = re.findall(rf"<!-- {re.escape(self.mark)} -->\n(.*?)<!-- end -->", text, flags=re.S)
+        if len(found) != 1:
+            raise ValueError(f"{self.document} has {len(found)} places <!-- {self.mark} --> ... <!-- end -->, not one")
+        return found[0]
+
+    def is_stale(self) -> bool:
+        return self.made() != self.written()
+
+
+def of_rows(table: Callable[..., str], *args) -> Render:
+    """A table that needs the rows alone."""
+    return lambda meta, rows: table(rows, *args)
+
+
+def benchmark(*columns: str) -> Render:
     """A benchmark's rows, in these columns."""
 
     def table(meta: dict, rows: list[dict]) -> str:
@@ -26,56 +72,52 @@ def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
     return table
 
 
-#: (document, mark, result, table of its meta data and rows)
-TABLES: tuple[tuple[str, str, str, Callable[[dict, list[dict]], str]], ...] = (
-    ("README.md", "raag", "raag", lambda meta, rows: study_raag.comparison(rows)),
-    ("docs/raag.md", "raag", "raag", study_raag.every_row),
-    ("README.md", "elucd", "elucd", lambda meta, rows: study_elucd_report.headline(rows)),
-    ("docs/elucd.md", "elucd", "elucd", lambda meta, rows: study_elucd_report.summary_table(rows)),
-    (
-        "docs/elucd.md",
-        "benchmark",
-        "benchmark_classifier",
-        benchmark("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio"),
-    ),
-    ("docs/calibration.md", "calibration", "calibration", calibration_report.document),
-    ("README.md", "diffier", "diffier-best", lambda meta, rows: diffier.headline(rows)),
-    ("docs/diffier.md", "diffier best", "diffier-best", lambda meta, rows: diffier.best_table(rows)),
-    ("docs/diffier.md", "diffier summary", "diffier", lambda meta, rows: diffier.summary_table(rows)),
-    ("docs/diffier.md", "diffier equal steps", "diffier", lambda meta, rows: diffier.summary_table(rows, "steps")),
-    ("docs/diffier.md", "diffier steps", "diffier", lambda meta, rows: diffier.steps_table(rows)),
-    ("docs/diffier.md", "diffier settings", "diffier", lambda meta, rows: diffier.varied_table(rows)),
-    ("docs/rigid.md", "rigid", "rigid", lambda meta, rows: study_rigid.markdown(rows)),
-    ("docs/rigid.md", "tuning", "rigid-tuning", lambda meta, rows: tune_encoder.document(rows)),
-    ("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
-    (
-        "docs/families.md",
-        "benchmark",
-        "benchmark_families",
-        benchmark(
-            "family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular"
-        ),
-    ),
-    ("docs/pipelines.md", "upstream", "upstream", lambda meta, rows: upstream_tests.table(rows)),
-    ("docs/peers.md", "peers", "peers", lambda meta, rows: study_peers.best_table(rows)),
-    (
-        "docs/evaluation.md",
-        "benchmark",
-        "benchmark_evaluation",
-        benchmark("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib"),
-    ),
-    (
-        "docs/rigid.md",
-        "benchmark",
-        "benchmark_rigid",
-        benchmark("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures"),
-    ),
+_CLASSIFIER = ("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio")
+_FAMILIES = ("family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular")
+_EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib")
+_RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
+
+TABLES = (
+    Table("README.md", "raag", "raag", of_rows(raag.comparison)),
+    Table("docs/raag.md", "raag", "raag", raag.every_row),
+    Table("README.md", "elucd", "elucd", of_rows(elucd_report.headline)),
+    Table("docs/elucd.md", "elucd", "elucd", of_rows(elucd_report.summary_table)),
+    Table("docs/elucd.md", "benchmark", "benchmark_classifier", benchmark(*_CLASSIFIER)),
+    Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
+    Table("README.md", "diffier", "diffier-best", of_rows(diffier.headline)),
+    Table("docs/diffier.md", "diffier best", "diffier-best", of_rows(diffier.best_table)),
+    Table("docs/diffier.md", "diffier summary", "diffier", of_rows(diffier.summary_table)),
+    Table("docs/diffier.md", "diffier equal steps", "diffier", of_rows(diffier.summary_table, "steps")),
+    Table("docs/diffier.md", "diffier steps", "diffier", of_rows(diffier.steps_table)),
+    Table("docs/diffier.md", "diffier settings", "diffier", of_rows(diffier.varied_table)),
+    Table("docs/rigid.md", "rigid", "rigid", of_rows(rigid.markdown)),
+    Table("docs/rigid.md", "tuning", "rigid-tuning", of_rows(tune_encoder.document)),
+    Table("docs/rigid.md", "benchmark", "benchmark_rigid", benchmark(*_RIGID)),
+    Table("docs/families.md", "families", "families", of_rows(families.family_table)),
+    Table("docs/families.md", "variants", "families", of_rows(families.variant_table)),
+    Table("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
+    Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
+    Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
+    Table("docs/peers.md", "peers", "peers", of_rows(peers.best_table)),
+    Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
 )
 
 
-def main() -> None:
-    for document, mark, result, table in TABLES:
-        print(replace_table(ROOT / document, mark, table(*read_report(ROOT / f"docs/results/{result}.json"))))
+def stale() -> list[Table]:
+    """The tables that are not what their reports give today. Nothing is written."""
+    return [table for table in TABLES if table.is_stale()]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a table is stale")
+    if parser.parse_args(arguments).check:
+        if found := stale():
+            names = ", ".join(f"{table.document} ({table.mark})" for table in found)
+            sys.exit(f"stale: {names}; run python -m scripts.studies.tables")
+        return
+    for table in TABLES:
+        print(replace_table(ROOT / table.document, table.mark, table.made()))
 
 
 if __name__ == "__main__":

@@ -120,3 +120,26 @@ def test_what_cannot_be_saved_is_an_error_before_anything_is_written(pipe, tmp_p
     with pytest.raises(ValueError, match="cannot be saved"):
         pipe.save_pretrained(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_file_of_the_checkpoint_that_names_a_network_needs_trust(pipe, tmp_path):
+    pipe.guidance = None
+    pipe.save_pretrained(tmp_path)
+    hostile = {"callback": "ClassifierGuidance", "classifier": "timm:nothing:missing.safetensors"}
+    (tmp_path / "guidance.json").write_text(json.dumps([hostile]))
+    with pytest.raises(ValueError, match=r"ClassifierGuidance has classifier=.*trust_guidance=True"):
+        Guided.from_pretrained(tmp_path, **ABSENT)
+    with pytest.raises(ValueError, match="cannot load timm:nothing"):  # it was tried
+        Guided.from_pretrained(tmp_path, trust_guidance=True, **ABSENT)
+    assert Guided.from_pretrained(tmp_path, guidance=[], **ABSENT).guidance == []  # the file is not looked at
+
+
+def test_parts_of_other_libraries_are_not_imported(pipe, tmp_path, monkeypatch):
+    pipe.save_pretrained(tmp_path / "model")
+    index = json.loads((tmp_path / "model" / "model_index.json").read_text())
+    (tmp_path / "model" / "model_index.json").write_text(json.dumps(index | {"vae": ["hostile_part", "Network"]}))
+    (tmp_path / "hostile_part.py").write_text("import pathlib; pathlib.Path(__file__).with_name('ran').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="takes 'vae' from 'hostile_part'"):
+        Guided.from_pretrained(tmp_path / "model", **ABSENT)
+    assert not (tmp_path / "ran").exists()

@@ -70,6 +70,7 @@ def bad_files(folder: Path) -> None:
 
 def huge_png() -> bytes:
     """A PNG whose header says 60,000 by 60,000 pixels."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

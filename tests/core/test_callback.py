@@ -49,7 +49,9 @@ def test_an_empty_chain_is_the_pipeline(pipe):
     noise = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
     plain = pipe([0, 2], noise, num_inference_steps=4).images
     assert torch.equal(run(pipe, []), plain)
-    assert chain([]) is not None
+    asked = []
+    run(pipe, lambda step, proceed: asked.append((chain([])(step), proceed(step))) or asked[-1][0], steps=2)
+    assert len(asked) == 2 and all(empty is own for empty, own in asked)
 
 
 @pytest.mark.parametrize("start, stop, active", [(0, 1, 10), (0.3, 1, 7), (0, 0.5, 5), (0.2, 0.6, 4), (0.5, 0.5, 0)])

@@ -13,6 +13,7 @@ from diffusion_guidance import (
     save_guidance,
     to_config,
 )
+from diffusion_guidance.core.configuration import load_accompanying
 
 
 CALLBACKS = [
@@ -84,3 +85,38 @@ def test_an_unreadable_file_is_named(tmp_path, content):
         path.write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=r"cannot read guidance from .*guidance\.json"):
         load_guidance(path)
+
+
+def test_a_long_short_form_is_read_in_one_pass():
+    """100,000 brackets took 77 s when each was looked for its end."""
+    with pytest.raises(ValueError, match="weight"):
+        parse_guidance("cfg:weight=" + "[" * 99_000)
+    with pytest.raises(ValueError, match="characters"):
+        parse_guidance("cfg:weight=" + "[" * 10**6)
+    assert parse_guidance("cfg:weight=[" + ",".join(["1.5"] * 20_000) + "]").weight == [1.5] * 20_000
+
+
+def test_brackets_that_close_too_often_separate_nothing():
+    with pytest.raises(ValueError, match="raag has no argument"):
+        parse_guidance("raag:a=],b=1")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, "[" * 200 + "]" * 200, '[{"callback": "CFG", "weight": NaN}]', " " * 2**21]
+)
+def test_a_deep_or_long_file_is_one_sentence(tmp_path, text):
+    (tmp_path / "guidance.json").write_text(text)
+    with pytest.raises(ValueError, match=r"cannot read guidance from .*: (nested|NaN|larger)"):
+        load_guidance(tmp_path / "guidance.json")
+
+
+def test_a_file_that_nobody_named(tmp_path):
+    plain = save_guidance(tmp_path / "plain.json", CALLBACKS)
+    assert [repr(callback) for callback in load_accompanying(plain)] == [repr(callback) for callback in CALLBACKS]
+    named = tmp_path / "named.json"
+    named.write_text(json.dumps([{"callback": "ClassifierGuidance", "classifier": "timm:nothing:missing.safetensors"}]))
+    with pytest.raises(ValueError, match=r"ClassifierGuidance has classifier=.*trust_guidance=True"):
+        load_accompanying(named)
+    for load in (load_guidance, lambda path: load_accompanying(path, trust_guidance=True)):
+        with pytest.raises(ValueError, match="cannot load timm:nothing"):
+            load(named)

@@ -4,6 +4,7 @@ from diffusers import DDIMScheduler
 from diffusers.guiders import ClassifierFreeGuidance
 
 from diffusion_guidance import CFG, GuidanceInterval, Trace, attach, classifier_free_guidance
+from diffusion_guidance.core.step import Step
 
 from ..gaussian import GaussianPipeline
 from ..tiny import draw_dit, draw_sd3, tiny_dit, tiny_sd3
@@ -93,6 +94,20 @@ def test_the_interval_is_in_units_of_sigma_over_alpha():
     assert torch.equal(inside, (t > 0.28 / 1.28) & (t <= 2.9 / 3.9)) and 0 < inside.sum() < 10
     expected = torch.where(inside, 3.0, 1.0)[:, None].repeat(1, 3)
     torch.testing.assert_close(data["weight"], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("low", "high", "guided"), [(1.0, 3.0, False), (0.5, 1.0, True), (0.5, 3.0, True)])
+def test_the_interval_is_open_below_and_closed_above(low, high, guided):
+    """At sigma / alpha = 1, exactly."""
+
+    class Denoiser:
+        def level(self, timestep, index):
+            return torch.tensor(0.75), torch.tensor(0.75)
+
+    cond, uncond = pair(2, 4)
+    step = Step(cond, torch.tensor(500), 0, 1, "epsilon", Denoiser(), predicted=(cond, uncond))
+    found = GuidanceInterval(low, high)(step, lambda step: uncond)
+    assert torch.equal(found, uncond if guided else cond)
 
 
 def test_an_open_interval_holds_a_sample_of_pure_noise():

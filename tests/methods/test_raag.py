@@ -61,6 +61,13 @@ def test_finite_where_the_unconditional_prediction_is_zero(alpha):
     assert torch.equal(out[2], torch.zeros(4, 8, 8))
 
 
+def test_the_ratio_is_exact_down_to_its_floor():
+    """Norms of 1e-11 are divided as they are; below 1e-12 the ratio stays finite."""
+    cond, base = torch.tensor([[3e-11, 4e-11], [3.0, 4.0]]), torch.tensor([[0.6e-11, 0.8e-11], [0.0, 0.0]])
+    ratio = raag_ratio(cond + base, base)
+    assert ratio[0].item() == pytest.approx(5.0, rel=1e-5) and ratio[1].item() == pytest.approx(5e12, rel=1e-5)
+
+
 def test_equal_predictions_pass_unchanged_and_weight_one_is_the_conditional_prediction():
     cond, uncond = pair(2, 4, 8, 8)
     assert torch.equal(raag(cond, cond, 18.0, 12.0), cond)

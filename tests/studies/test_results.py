@@ -1,8 +1,6 @@
-"""The results that ship: their form, and that the documents say what they say."""
+"""The results that ship: their form, and that they are complete."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +24,6 @@ def test_the_raag_table_is_complete():
         assert {row["weight"] for row in part if row["method"] == "cfg"} == {1, 1.5, 2, 3, 5, 7, 10}
         assert len([row for row in part if row["method"] == "raag"]) >= 9
     assert min(row["samples"] for row in rows) >= 1000
-
-
-def test_the_tables_are_those_of_the_results():
-    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    before = [path.read_text() for path in documents]
-    subprocess.run([sys.executable, "-m", "scripts.studies.tables"], cwd=ROOT, check=True, capture_output=True)
-    assert [path.read_text() for path in documents] == before
 
 
 def test_the_elucd_table_is_complete():

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
 
 from diffusion_guidance.worlds.training import Plan, train
 
@@ -54,4 +55,33 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     again, calls = fit(tmp_path / "a")
     assert calls == 0
     for one, other in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_rate_is_diffusers_cosine():
+    plan = Plan(steps=40, learning_rate=1e-2, warmup=5)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=plan.learning_rate)
+    schedule = get_cosine_schedule_with_warmup(optimizer, plan.warmup, plan.steps)
+    for step in range(plan.steps + 1):
+        assert plan.rate(step) == pytest.approx(schedule.lr_lambdas[0](step) * plan.learning_rate)
+
+
+def test_with_decay_the_rate_is_constant_and_falls_at_the_end():
+    plan = Plan(steps=40, learning_rate=1.0, warmup=5, decay=10)
+    assert [plan.rate(step) for step in (0, 1, 5, 30, 35, 39, 40)] == [0, 0.2, 1, 1, 0.5, 0.1, 0]
+
+
+def test_a_constant_rate_can_be_continued_as_if_it_had_never_stopped(tmp_path):
+    def run(folder, steps):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+
+        def loss(generator):
+            x = torch.randn(16, 3, generator=generator)
+            return (model(x) - x.sum(1, keepdim=True)).square().mean()
+
+        return train(model, loss, Plan(steps=steps, learning_rate=1e-2, warmup=5, decay=0), folder)
+
+    run(tmp_path / "a", 13)
+    for one, other in zip(run(tmp_path / "a", 30).parameters(), run(tmp_path / "b", 30).parameters(), strict=True):
         assert torch.equal(one, other)

@@ -84,6 +84,8 @@ class ClassifierGuidance(Callback):
     sample's), also if the pipeline drops it, and the variance of the posterior otherwise.
     """
 
+    words = {"schedule": tuple(PRESETS), "look_at": ("estimate", "sample")}  # noqa: RUF012 (see Callback)
+
     @register_to_config
     def __init__(
         self,
@@ -231,7 +233,7 @@ class ClassifierGuidance(Callback):
 def _tiny(name: str) -> torch.nn.Module:
     from diffusers import AutoencoderTiny  # lazy
 
-    return AutoencoderTiny.from_pretrained(name).eval()
+    return AutoencoderTiny.from_pretrained(name, use_safetensors=True).eval()
 
 
 def _place(module: torch.nn.Module, device: torch.device) -> None:

@@ -1,0 +1,104 @@
+"""Dynamic classifier-free guidance by online feedback (arXiv 2509.16131).
+
+At each step an evaluator looks at the denoised estimates that several weights would give, and each sample takes the
+weight whose estimate scores best. The network is evaluated no more often; the evaluator is, once for each weight.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from diffusers.configuration_utils import register_to_config
+
+from ..core.callback import Callback, Proceed
+from ..core.combine import classifier_free_guidance
+from ..core.step import Step
+from ..networks.classifiers import load_classifier
+from .classifier.decoding import latent_decoder
+
+
+def best_weight(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(B,) of `weights` (W,): for each sample the one with the highest of `scores` (W, B), the first of equal ones.
+
+    A score that is not a number counts as the lowest.
+    """
+    return weights[torch.nan_to_num(scores, nan=-math.inf).argmax(0)]
+
+
+class DynamicCFG(Callback):
+    """Classifier-free guidance, in place of the pipeline's own, with the weight that an evaluator prefers.
+
+    With a single weight it is plain classifier-free guidance, to the bit, and the evaluator is not asked.
+
+    Notes for `Trace`: `chosen_weight` (B,).
+
+    Args:
+        evaluator: a function, or module, of images (B, C, H, W) in about [-1, 1] that returns scores (B,), the higher
+            the better, or logits (B, K), of which the log-probability of the label counts; or, for a classifier, what
+            `load_classifier` takes: its text, or its arguments by name.
+        weights: to choose from.
+        labels: class ids for logits: one for all samples, or one for each; None takes the `class_labels` that the
+            network is given.
+        decoder: a function from estimates x0 to images, or an autoencoder; None takes the pipeline's `vae`, and a
+            pipeline without one works in pixels, whose estimate is clipped to [-1, 1].
+        start, stop: see `Callback`.
+
+    Raises:
+        ValueError: no weight, or one that is not finite; when called, an evaluator that returns neither, or latents
+            that the decoder does not fit (give a function for packed or video latents).
+    """
+
+    needs_unconditional = True
+
+    @register_to_config
+    def __init__(
+        self,
+        evaluator: Callable[[torch.Tensor], torch.Tensor] | str | Mapping,
+        weights: Sequence[float] = (1.0, 2.0, 3.5, 5.0, 7.5),
+        labels: int | Sequence[int] | None = None,
+        decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+    ):
+        super().__init__(start, stop)
+        if not weights or not all(isinstance(w, float | int) and math.isfinite(w) for w in weights):
+            raise ValueError(f"weights must be finite numbers, at least one, got {weights!r}")
+        self.weights, self.labels, self.decoder = list(weights), labels, decoder
+        if isinstance(evaluator, str):
+            evaluator = load_classifier(evaluator)
+        elif isinstance(evaluator, Mapping):
+            evaluator = load_classifier(**evaluator)
+        self.evaluator = evaluator
+
+    def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
+        if len(self.weights) == 1:
+            return classifier_free_guidance(step.cond, step.uncond, self.weights[0])
+        decode, cond, uncond = self._decoder(step), step.to_x0(step.cond), step.to_x0(step.uncond)
+        with torch.no_grad():
+            estimates = (classifier_free_guidance(cond, uncond, weight) for weight in self.weights)
+            scores = torch.stack([self._scores(step, decode(estimate)) for estimate in estimates])
+        weights = torch.tensor(self.weights, dtype=torch.float32).to(scores.device, non_blocking=True)
+        chosen = step.notes["chosen_weight"] = best_weight(scores, weights)
+        return classifier_free_guidance(step.cond, step.uncond, chosen)
+
+    def _scores(self, step: Step, images: torch.Tensor) -> torch.Tensor:
+        found = self.evaluator(images)
+        if not isinstance(found, torch.Tensor) or len(found) != len(images) or found.ndim not in (1, 2):
+            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise ValueError(
+                f"the evaluator returned {got} for {len(images)} images; it returns scores ({len(images)},) or logits "
+                f"({len(images)}, K)"
+            )
+        if found.ndim == 1:
+            return found.float()
+        return found.float().log_softmax(1).gather(1, self._labels(step, found)[:, None])[:, 0]
+
+    def _labels(self, step: Step, logits: torch.Tensor) -> torch.Tensor:
+        labels = step.conditioning("class_labels") if self.labels is None else torch.as_tensor(self.labels)
+        return labels.to(logits.device, torch.int64, non_blocking=True).expand(len(logits))
+
+    def _decoder(self, step: Step) -> Callable[[torch.Tensor], torch.Tensor]:
+        source = self.decoder if self.decoder is not None else step.denoiser.component("vae")
+        if source is None:
+            return lambda estimate: estimate.clamp(-1, 1)
+        return latent_decoder(source) if isinstance(source, torch.nn.Module) else source

@@ -1,0 +1,88 @@
+"""Every method of the field on tiny instances of real pipelines: finite in each precision, waiting for no device."""
+
+import functools
+
+import pytest
+import torch
+
+from diffusion_guidance import (
+    APG,
+    CFG,
+    CFGNorm,
+    CFGPlusPlus,
+    DynamicCFG,
+    FeedbackGuidance,
+    ManifoldProjection,
+    RectifiedCFG,
+    TemporalRescaling,
+    attach,
+    from_config,
+    to_config,
+)
+
+from ..nosync import NoSynchronisation
+from ..tiny_families import FAMILIES
+
+
+TINY = {
+    tiny.name: tiny for tiny in FAMILIES if tiny.name in ("StableDiffusion3", "StableDiffusionXL", "Flux", "Wan 2.1")
+}
+METHODS = {
+    "CFG++": lambda: [CFGPlusPlus(0.7)],
+    "Rectified-CFG++": lambda: [RectifiedCFG(1.5)],
+    "APG": lambda: [APG(3.0, norm_threshold=20.0)],
+    "APG, prediction": lambda: [APG(3.0, norm_threshold=20.0, space="prediction")],
+    "CFGNorm": lambda: [CFG(3.0), CFGNorm()],
+    "CFGNorm, x0": lambda: [CFG(3.0), CFGNorm(space="x0")],
+    "TSR": lambda: [CFG(3.0), TemporalRescaling(1.2)],
+    "FBG": lambda: [FeedbackGuidance(0.8)],
+    "CFG-MP": lambda: [CFG(3.0), ManifoldProjection(2)],
+    "dynamic CFG": lambda: [DynamicCFG(lambda x0: -x0.flatten(1).square().mean(1), [1.0, 3.0], decoder=lambda x0: x0)],
+}
+FLOWS_ONLY = ("CFG-MP",)
+CASES = [
+    (name, method) for name in TINY for method in METHODS if name != "StableDiffusionXL" or method not in FLOWS_ONLY
+]
+
+
+@functools.cache
+def pipe_of(name: str, dtype: torch.dtype):
+    return TINY[name].pipe(dtype)
+
+
+@functools.cache
+def plain_draw(name: str, dtype: torch.dtype) -> torch.Tensor:
+    return TINY[name].draw(pipe_of(name, dtype), dtype=dtype)
+
+
+def watched(callback):
+    """`callback`, which may not wait for the device except in the first step, where grids are read."""
+
+    def guide(step, proceed):
+        if step.index == 0:
+            return callback(step, proceed)
+        with NoSynchronisation():
+            return callback(step, proceed)
+
+    return guide
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_runs_finite_without_a_wait_and_leaves_the_pipeline_as_it_was(name, method, dtype):
+    pipe, plain = pipe_of(name, dtype), plain_draw(name, dtype)
+    if not plain.isfinite().all():
+        pytest.skip("the random network overflows")
+    with attach(pipe, [watched(callback) for callback in METHODS[method]()]):
+        result = TINY[name].draw(pipe, dtype=dtype)
+    assert result.dtype == plain.dtype
+    assert torch.isfinite(result).all()
+    assert not torch.equal(result, plain)
+    if dtype == torch.float32:
+        assert torch.equal(TINY[name].draw(pipe), plain)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "dynamic CFG"])
+def test_settings_are_written_and_read(method):
+    made = METHODS[method]()
+    assert to_config(from_config(to_config(made))) == to_config(made)
