@@ -22,7 +22,7 @@ if __name__ != "diffusion_guidance":
     )
 
 if TYPE_CHECKING:
-    from .attachment.attach import Attachment, attach
+    from .attachment.attach import Attachment, attach, detach
     from .attachment.families import Family, register_family
     from .attachment.guiders import CallbackGuider, GuiderCallback
     from .attachment.mixin import GuidanceMixin
@@ -89,6 +89,7 @@ __all__ = [
     "class_gradient",
     "class_log_prob",
     "classifier_free_guidance",
+    "detach",
     "detect",
     "effective_weight",
     "fit_temperatures",

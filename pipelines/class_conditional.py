@@ -1,4 +1,4 @@
-"""Pictures of a class, straight in pixel space: a diffusion transformer without an autoencoder."""
+"""Images of a class, straight in pixel space: a diffusion transformer without an autoencoder."""
 
 import inspect
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
     """Class-conditional generation in pixel space with classifier-free guidance.
 
     Args:
-        transformer: takes pictures in [-1, 1] of its configuration's `in_channels` and `sample_size`, and class ids
+        transformer: takes images in [-1, 1] of its configuration's `in_channels` and `sample_size`, and class ids
             from 0 to `num_embeds_ada_norm - 1`; the id `num_embeds_ada_norm` means no class. With twice as many output
             as input channels the second half, a learned variance, is dropped.
         scheduler: any that steps from a model output, for the transformer's prediction type.
@@ -66,13 +66,13 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
         callback_on_step_end: Callable[["ClassConditionalPipeline", int, torch.Tensor, dict], dict] | None = None,
         callback_on_step_end_tensor_inputs: list[str] = ["latents"],  # noqa: B006 (diffusers' convention)
     ) -> ImagePipelineOutput | tuple:
-        """One picture for each class id.
+        """One image for each class id.
 
         Args:
             class_labels: class ids; B of them.
             guidance_scale: weight w of `uncond + w * (cond - uncond)`; the unconditional pass runs if it is above 1.
             num_inference_steps: steps of the scheduler.
-            generator: of the noise; one a sample makes each picture independent of the rest of the batch.
+            generator: of the noise; one a sample makes each image independent of the rest of the batch.
             latents: (B, C, H, W) unit Gaussian noise to start from, in place of drawing it.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent": as the model
                 gives it, about [-1, 1], not clipped.

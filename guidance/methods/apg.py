@@ -79,6 +79,7 @@ class APG(Remembers, Callback):
     """
 
     needs_unconditional = True
+    words = {"space": SPACES}  # noqa: RUF012 (see Callback)
 
     @register_to_config
     def __init__(

@@ -49,6 +49,8 @@ class CFGNorm(Callback):
         ValueError: `amount` outside [0, 1], or an unknown space.
     """
 
+    words = {"space": SPACES}  # noqa: RUF012 (see Callback)
+
     @register_to_config
     def __init__(self, amount: float = 1.0, space: str = "prediction", start: float = 0.0, stop: float = 1.0):
         super().__init__(start, stop)

@@ -1,76 +1,85 @@
-"""Features of pictures from any network: Inception-V3, DINOv2, CLIP, or a callable. Weights are safetensors files."""
+"""Features of images, for evaluation: from any network that `loading` knows, or from any function."""
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch.nn import functional
+from torch import nn
 
 from ..core.files import file_digest
-from .weights import check_weights, read_weights, with_weights
+from .loading import load, parse
+from .network import Network
+from .preprocessing import AS_IS, CLIP, IMAGENET, Transform
 
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+__all__ = ["CLIP", "IMAGENET", "Extractor", "Transform", "clip", "dinov2", "inception", "load_extractor"]
 
 
-@dataclass(frozen=True)
-class Transform:
-    """What is done to pictures (B, 3, H, W) in [0, 1] before a network sees them: resize both sides, then normalise.
-
-    Args:
-        size: pixels a side; None leaves the size alone.
-        mean, std: per channel.
-        mode: "bicubic" or "bilinear", with antialiasing.
-    """
-
-    size: int | None = None
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    mode: str = "bicubic"
-
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        if self.size is not None and images.shape[-2:] != (self.size, self.size):
-            images = functional.interpolate(images, (self.size, self.size), mode=self.mode, antialias=True).clamp(0, 1)
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (images - mean) / std
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """A network with its input transform.
+class Extractor(Network):
+    """A network with its input transform, for images (B, 3, H, W) in [0, 1].
 
     Args:
-        name: for reports; figures of different extractors must not be compared.
-        network: pictures as `transform` gives them -> features (B, D), or a dict with "features" and, for the
-            Inception score, "logits" (B, classes).
-        transform: of pictures (B, 3, H, W) float32 in [0, 1].
+        name: for reports; metrics of different extractors must not be compared.
+        network: images as `transform` gives them -> features (B, D), or a dict with "features" and, for the Inception
+            score, "logits" (B, classes).
+        transform: of images (B, 3, H, W) float32 in [0, 1].
         device: where the network is.
         embed_texts: B captions -> embeddings (B, D) in the space of the features, for the CLIP score.
+        weights: the module that holds them, for the identity, where `network` is another function.
     """
 
-    name: str
-    network: Callable[[torch.Tensor], torch.Tensor | dict[str, torch.Tensor]]
-    transform: Callable[[torch.Tensor], torch.Tensor] = Transform()
-    device: str | torch.device = "cpu"
-    embed_texts: Callable[[list[str]], torch.Tensor] | None = None
+    def __init__(
+        self,
+        name: str,
+        network: Callable[[torch.Tensor], torch.Tensor | dict[str, torch.Tensor]],
+        transform: Callable[[torch.Tensor], torch.Tensor] = AS_IS,
+        device: str | torch.device = "cpu",
+        embed_texts: Callable[[list[str]], torch.Tensor] | None = None,
+        weights: nn.Module | None = None,
+    ):
+        super().__init__(name, network, transform, weights=weights)
+        self.device, self.embed_texts = device, embed_texts
+
+    @cached_property
+    def identity(self) -> dict[str, str | None]:
+        """Name, SHA-256 of the weights and resize: features of others must not be compared. None is not known."""
+        size = self.transform.size if isinstance(self.transform, Transform) else None
+        return {
+            "name": self.name,
+            "weights": self.weights_hash(),
+            "resize": size and f"{size} {self.transform.mode}",
+        }
 
     @torch.inference_mode()
-    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """`features` (B, D) float32, and `logits` where the network gives them.
 
         Raises:
-            ValueError: pictures or features of another shape.
+            ValueError: images or features of another shape.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"expected pictures (B, 3, H, W) in [0, 1], got {tuple(images.shape)}")
-        result = self.network(self.transform(images.to(self.device, torch.float32)))
-        result = result if isinstance(result, dict) else {"features": result}
-        if result["features"].ndim != 2 or len(result["features"]) != len(images):
-            raise ValueError(f"{self.name} gave {tuple(result['features'].shape)}; features are (B, D)")
-        return {name: values.float() for name, values in result.items()}
+            raise ValueError(f"expected images (B, 3, H, W) in [0, 1], got {tuple(images.shape)}")
+        found = self.run(self.transform(images.to(self.device, torch.float32)))
+        return {name: values.float() for name, values in found.items()}
+
+
+def load_extractor(text: str, device: str | torch.device = "cpu", size: int | None = None, **arguments) -> Extractor:
+    """An extractor by its short form: `inception`, `dinov2`, `clip`, or any of `loading` that gives features.
+
+    The name of one with a local file ends in the start of the file's SHA-256, so that runs with other weights differ.
+
+    Args:
+        size: pixels a side that images are resized to, bicubic; None for 224, or the network's own.
+        arguments: more for `timm.create_model`.
+
+    Raises:
+        ValueError: another form, or weights or a package that are missing.
+    """
+    parts = load(text, "features", "extractor", device, size=size, **arguments)
+    _, _, weights = parse(text, "features", "extractor")
+    name = f"{parts.name} ({file_digest(Path(weights))[:12]})" if Path(weights).is_file() else parts.name
+    return Extractor(name, parts.module, parts.transform, device, parts.embed_texts, parts.held)
 
 
 def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
@@ -82,24 +91,7 @@ def inception(weights: Path | None = None, device: str | torch.device = "cpu") -
     Raises:
         ValueError: torch-fidelity or the weights are missing.
     """
-    fidelity = _package("torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity")
-    if weights is None:
-        download = torch.hub.load_state_dict_from_url
-        state = with_weights("Inception-V3", lambda: download(fidelity.URL_INCEPTION_V3, weights_only=True))
-    else:
-        state = read_weights(weights)
-    # Their constructor unpickles what it is given, so it is given bytes that were written here.
-    source = io.BytesIO()
-    torch.save(state, source)
-    source.seek(0)
-    build = fidelity.FeatureExtractorInceptionV3
-    network = with_weights("Inception-V3", lambda: build("inception", ["2048", "logits_unbiased"], source))
-    network = network.to(device)
-
-    def run(images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(("features", "logits"), network(images), strict=True))
-
-    return Extractor("inception-v3", run, lambda images: (images * 255).round().to(torch.uint8), device)
+    return _plain(f"inception:{weights or ''}", device)
 
 
 def dinov2(
@@ -114,28 +106,16 @@ def dinov2(
     Args:
         weights: safetensors file; None downloads timm's.
         name: of any timm model that has `img_size`.
-        size: pixels a side that pictures are resized to, bicubic.
+        size: pixels a side that images are resized to, bicubic.
         arguments: more for `timm.create_model`.
 
     Raises:
         ValueError: timm or the weights are missing, or timm knows no such model.
     """
-    timm = _package("timm")
-    if weights is not None:
-        check_weights(Path(weights))
-        arguments["pretrained_cfg_overlay"] = {"file": str(weights)}
-    network = with_weights(
-        name, lambda: timm.create_model(name, pretrained=True, num_classes=0, img_size=size, **arguments)
-    )
-    network = network.eval().to(device)
-    return Extractor(f"timm/{name}", network, Transform(size, *IMAGENET), device)
+    return _plain(f"timm:{name}:{weights or ''}", device, size=size, **arguments)
 
 
-def clip(
-    weights: Path | str = "openai",
-    device: str | torch.device = "cpu",
-    name: str = "ViT-L-14-336",
-) -> Extractor:
+def clip(weights: Path | str = "openai", device: str | torch.device = "cpu", name: str = "ViT-L-14-336") -> Extractor:
     """CLIP by open_clip, for CMMD (its authors use ViT-L/14 at 336 pixels) and the CLIP score.
 
     Args:
@@ -145,46 +125,9 @@ def clip(
     Raises:
         ValueError: open_clip or the weights are missing, or open_clip knows no such model.
     """
-    open_clip = _package("open_clip", "open_clip_torch")
-    if name not in open_clip.list_models():
-        raise ValueError(f"open_clip knows no model {name!r}; see open_clip.list_models()")
-    tag = str(weights)
-    if tag not in open_clip.list_pretrained_tags_by_model(name):
-        check_weights(Path(weights))
-    network = with_weights(name, lambda: open_clip.create_model(name, pretrained=tag, device=device)).eval()
-    tokenizer = open_clip.get_tokenizer(name)
-
-    @torch.inference_mode()
-    def embed_texts(captions: list[str]) -> torch.Tensor:
-        return network.encode_text(tokenizer(captions).to(device)).float()
-
-    size = network.visual.image_size
-    transform = Transform(size[0] if isinstance(size, tuple) else size, *CLIP)
-    return Extractor(f"open_clip/{name}", network.encode_image, transform, device, embed_texts)
+    return _plain(f"open_clip:{name}:{weights}", device)
 
 
-def load_extractor(text: str, device: str | torch.device = "cpu") -> Extractor:
-    """From the command line's form: `inception`, `dinov2` or `clip`, with `:PATH` for weights in a local file.
-
-    The name of one with a local file ends in the start of the file's SHA-256, so that runs with other weights differ.
-
-    Raises:
-        ValueError: another name, or as the functions of those names.
-    """
-    name, _, weights = text.partition(":")
-    known = {"inception": inception, "dinov2": dinov2, "clip": clip}
-    if name not in known:
-        raise ValueError(f"unknown extractor {name!r}; known are {', '.join(known)}")
-    if not weights:
-        return known[name](device=device)
-    extractor = known[name](Path(weights), device)
-    return replace(extractor, name=f"{extractor.name} ({file_digest(Path(weights))[:12]})")
-
-
-def _package(module: str, name: str | None = None):
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"this extractor needs {name or module} (pip install {name or module}): {error}") from None
+def _plain(spec: str, device, **how) -> Extractor:
+    parts = load(spec, "features", "extractor", device, **how)
+    return Extractor(parts.name, parts.module, parts.transform, device, parts.embed_texts, parts.held)

@@ -1,4 +1,4 @@
-"""A small encoder of 32 x 32 pictures, for detectors where no foundation model can be had."""
+"""A small encoder of 32 x 32 images, for detectors where no foundation model is at hand."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -6,25 +6,25 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn.functional import relu
 
-from .extractors import Transform
+from .preprocessing import Transform
 
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 class PatchEncoder(ModelMixin, ConfigMixin):
-    """A sparse code of grey pictures: (B, 3, size, size) to features (B, 2 * filters * places).
+    """A sparse code of grey images: (B, 3, size, size) to features (B, 2 * filters * places).
 
     One layer, after Coates and Ng (Learning Feature Representations with K-means, 2012): filters at every second place,
-    whose responses count from a threshold on, positive and negative ones apart. Where real pictures have edges few
+    whose responses count from a threshold on, positive and negative ones apart. Where real images have edges few
     filters answer, and strongly, so a little noise changes little; without edges, or without fine detail, the noise
     decides which of them answer. Colour is left out: some photographs have none, and there its noise would be all.
-    Less their mean over the training's pictures, since otherwise all cosines are near one.
+    Their mean over the training images is subtracted, since otherwise all cosines are near one.
 
     Args:
         filters: how many.
         patch: pixels a side of a filter.
-        size: pixels a side that pictures are resized to.
+        size: pixels a side that images are resized to.
     """
 
     @register_to_config
@@ -35,7 +35,7 @@ class PatchEncoder(ModelMixin, ConfigMixin):
         self.register_buffer("centre", torch.zeros(2 * filters, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Features of normalised pictures (B, 3, size, size)."""
+        """Features of normalised images (B, 3, size, size)."""
         return (self.code(images) - self.centre).flatten(1)
 
     def code(self, images: torch.Tensor) -> torch.Tensor:
@@ -44,5 +44,5 @@ class PatchEncoder(ModelMixin, ConfigMixin):
         return torch.cat([relu(responses - self.threshold), relu(-responses - self.threshold)], 1)
 
     def transform(self, size: int | None = None) -> Transform:
-        """What pictures in [0, 1] go through first."""
+        """What images in [0, 1] go through first."""
         return Transform(size or self.config.size, MEAN, STD, "bilinear")

@@ -4,10 +4,10 @@ from torch import nn
 
 
 def convolutions(channels: int, *stages: tuple[int, int]) -> nn.Sequential:
-    """Convolutions of 3 x 3 pixels, each with group normalisation and ReLU, for pictures (B, channels, H, W).
+    """Convolutions of 3 x 3 pixels, each with group normalisation and ReLU, for images (B, channels, H, W).
 
     Args:
-        channels: of the picture.
+        channels: of the image.
         stages: (channels, a multiple of 8; stride) of each.
     """
     layers: list[nn.Module] = []

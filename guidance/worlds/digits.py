@@ -7,10 +7,10 @@ DIGITS = tuple(range(10))
 
 
 def load_digits(split: str = "all", seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures (N, 1, 8, 8) float32 in [0, 1] and labels (N,) int64.
+    """Images (N, 1, 8, 8) float32 in [0, 1] and labels (N,) int64.
 
     Args:
-        split: "all" (1797 pictures), "train" (80 %) or "test" (20 %), the classes in equal shares.
+        split: "all" (1797 images), "train" (80 %) or "test" (20 %), the classes in equal shares.
         seed: of the split.
 
     Raises:

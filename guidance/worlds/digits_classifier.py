@@ -23,11 +23,11 @@ class DigitsClassifier(ModelMixin, ConfigMixin):
         self.head = nn.Linear(width, len(DIGITS))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, width) features: the last activation averaged over the picture. `images`: (B, 1, 8, 8) in [-1, 1]."""
+        """(B, width) features: the last activation averaged over the image. `images`: (B, 1, 8, 8) in [-1, 1]."""
         if images.ndim != 4 or images.shape[1:] != (1, 8, 8):
-            raise ValueError(f"expected pictures of shape (B, 1, 8, 8) in [-1, 1], got {tuple(images.shape)}")
+            raise ValueError(f"expected images of shape (B, 1, 8, 8) in [-1, 1], got {tuple(images.shape)}")
         return self.body(images.to(self.dtype)).mean(dim=(-2, -1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 10) logits of pictures (B, 1, 8, 8) in [-1, 1]."""
+        """(B, 10) logits of images (B, 1, 8, 8) in [-1, 1]."""
         return self.head(self.features(images))

@@ -15,7 +15,7 @@ def label(seed: int) -> int:
 
 @torch.inference_mode()
 def measure(judge: DigitsClassifier, images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
-    """What the judge reads in pictures (B, 1, 8, 8) in [0, 1], drawn for the classes of B seeds.
+    """What the judge reads in images (B, 1, 8, 8) in [0, 1], drawn for the classes of B seeds.
 
     Returns:
         `features` (B, width) float32, and `accuracy` (B,) bool, whether the digit is the one that was asked for.

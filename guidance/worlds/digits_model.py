@@ -6,7 +6,7 @@ from .digits import DIGITS
 
 
 def build_transformer(width: int = 64, layers: int = 4) -> DiTTransformer2DModel:
-    """A `DiTTransformer2DModel` for pictures (B, 1, 8, 8); the class id `len(DIGITS)` means no class."""
+    """A `DiTTransformer2DModel` for images (B, 1, 8, 8); the class id `len(DIGITS)` means no class."""
     model = DiTTransformer2DModel(
         num_attention_heads=4,
         attention_head_dim=width // 4,
@@ -24,5 +24,5 @@ def build_transformer(width: int = 64, layers: int = 4) -> DiTTransformer2DModel
 
 
 def build_scheduler() -> DDPMScheduler:
-    """DDPM with the cosine schedule, which leaves small pictures something to see for longer than the linear one."""
+    """DDPM with the cosine schedule, which leaves small images something to see for longer than the linear one."""
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")

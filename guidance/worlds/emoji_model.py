@@ -35,7 +35,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def build_transformer(width: int = 192, layers: int = 6) -> SD3Transformer2DModel:
-    """The flow model in latent space: 64 image tokens beside the caption's."""
+    """The flow model in latent space: 64 image tokens next to the caption's."""
     return SD3Transformer2DModel(
         sample_size=LATENT_SIZE,
         patch_size=2,

@@ -1,7 +1,7 @@
-"""The shapes world: two coloured shapes in two quadrants of a 32 x 32 picture, with an English caption.
+"""The shapes world: two coloured shapes in two quadrants of a 32 x 32 image, with an English caption.
 
 Scenes are drawn by code, so the world is endless, seeded and free of copyright, and the true attributes of every
-picture are known. Shapes are signed distance functions, which makes anti-aliasing one clamp and rendering one batch.
+image are known. Shapes are signed distance functions, which makes anti-aliasing one clamp and rendering one batch.
 """
 
 import math
@@ -101,7 +101,7 @@ class Scenes:
         return torch.cat([table.flatten(1), self.background.unsqueeze(1)], dim=1)
 
     def render(self) -> torch.Tensor:
-        """(B, 3, 32, 32) float32 pictures in [0, 1], anti-aliased over one pixel."""
+        """(B, 3, 32, 32) float32 images in [0, 1], anti-aliased over one pixel."""
         half = SIZE // 2
         axis = torch.arange(half, dtype=torch.float32) + 0.5 - half / 2
         y, x = torch.meshgrid(axis, axis, indexing="ij")

@@ -1,4 +1,4 @@
-"""Reads the attributes of pictures of the shapes world: measures alignment, gives features for Frechet distance."""
+"""Reads the attributes of images of the shapes world: measures alignment, gives features for Frechet distance."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -24,7 +24,7 @@ class ShapesClassifier(ModelMixin, ConfigMixin):
         self.background = nn.Linear(width, len(BACKGROUNDS))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, width) features: the last activation averaged over the picture. `images`: (B, 3, 32, 32) in [0, 1]."""
+        """(B, width) features: the last activation averaged over the image. `images`: (B, 3, 32, 32) in [0, 1]."""
         return self._body(images).mean(dim=(-2, -1))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -45,23 +45,23 @@ class ShapesClassifier(ModelMixin, ConfigMixin):
 
     def _body(self, images: torch.Tensor) -> torch.Tensor:
         if images.ndim != 4 or images.shape[1:] != (3, 32, 32):
-            raise ValueError(f"expected pictures of shape (B, 3, 32, 32) in [0, 1], got {tuple(images.shape)}")
+            raise ValueError(f"expected images of shape (B, 3, 32, 32) in [0, 1], got {tuple(images.shape)}")
         return self.body(images.to(self.dtype) * 2 - 1)
 
 
 def aligned(classifier: ShapesClassifier, images: torch.Tensor, captions: list[str]) -> torch.Tensor:
-    """(B,) bool: whether every attribute of a picture is the one that its caption asks for.
+    """(B,) bool: whether every attribute of an image is the one that its caption asks for.
 
     Its mean is the alignment of the shapes world.
 
     Args:
-        classifier: reads the pictures.
+        classifier: reads the images.
         images: (B, 3, 32, 32) in [0, 1].
         captions: B sentences of the shapes world.
 
     Raises:
-        ValueError: a caption is not of this world, or the numbers of pictures and captions differ.
+        ValueError: a caption is not of this world, or the numbers of images and captions differ.
     """
     if len(captions) != len(images):
-        raise ValueError(f"{len(images)} pictures but {len(captions)} captions")
+        raise ValueError(f"{len(images)} images but {len(captions)} captions")
     return (classifier.read(images) == parse_captions(captions).to(images.device)).all(dim=1)

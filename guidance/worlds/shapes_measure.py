@@ -9,19 +9,19 @@ from .shapes import Scenes
 from .shapes_classifier import ShapesClassifier, aligned
 
 
-REFERENCE = "reference.safetensors"  # moments of real scenes, beside the classifier, whose features they are
+REFERENCE = "reference.safetensors"  # moments of real scenes, next to the classifier, whose features they are
 
 
 @cache
 def caption(seed: int) -> str:
     """The caption of a scene that belongs to `seed`; the same for every model, so that models can be compared."""
-    # Another generator than that of the picture's noise, which starts from the seed itself.
+    # Another generator than that of the image's noise, which starts from the seed itself.
     return Scenes.sample(1, torch.Generator().manual_seed(2**40 + seed)).captions()[0]
 
 
 @torch.inference_mode()
 def measure(classifier: ShapesClassifier, images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
-    """What the classifier reads in pictures (B, 3, 32, 32) in [0, 1], drawn for the captions of B seeds.
+    """What the classifier reads in images (B, 3, 32, 32) in [0, 1], drawn for the captions of B seeds.
 
     Returns:
         `features` (B, width) float32, and `alignment` (B,) bool, whether every attribute is as the caption asks.

@@ -18,7 +18,7 @@ LATENT_SIZE = 8
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """32 x 32 pictures in [-1, 1] to 4 channels of 8 x 8 and back."""
+    """32 x 32 images in [-1, 1] to 4 channels of 8 x 8 and back."""
     return AutoencoderKL(
         block_out_channels=(24, 48, 64),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -36,7 +36,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def build_transformer(width: int = 160, layers: int = 6) -> SD3Transformer2DModel:
-    """The flow model in latent space: 16 picture tokens beside the caption's."""
+    """The flow model in latent space: 16 image tokens next to the caption's."""
     return SD3Transformer2DModel(
         sample_size=LATENT_SIZE,
         patch_size=2,

@@ -43,7 +43,7 @@ def load_subject(
 
 
 def load_world_extractor(world: str, assets: Path, device: str | torch.device = "cpu") -> Extractor:
-    """The classifier of `world` as an extractor of pictures (B, 3, H, W): 32 pixels a side for shapes, 8 for digits.
+    """The classifier of `world` as an extractor of images (B, 3, H, W): 32 pixels a side for shapes, 8 for digits.
 
     Raises:
         ValueError: another world, or no classifier in `assets`.
@@ -52,7 +52,7 @@ def load_world_extractor(world: str, assets: Path, device: str | torch.device = 
 
     def features(images: torch.Tensor) -> torch.Tensor:
         if images.shape[-2:] != (size, size):
-            raise ValueError(f"pictures of the {world} world have {size} pixels a side, got {tuple(images.shape[-2:])}")
+            raise ValueError(f"images of the {world} world have {size} pixels a side, got {tuple(images.shape[-2:])}")
         return judge.features(images if world == "shapes" else images.mean(1, keepdim=True) * 2 - 1)
 
     size = {"shapes": 32, "digits": 8}[world]

@@ -113,7 +113,7 @@ def _restore(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimize
     weights = {}
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
-        for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+        for name in file.keys():  # noqa: SIM118 (safe_open is not a mapping)
             kind, _, rest = name.partition(".")
             if kind == "model":
                 weights[rest] = file.get_tensor(name)

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="default: both")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="pictures a call (default 1 8 64)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="images a call (default 1 8 64)")
     parser.add_argument("--schedules", nargs="+", choices=("x0", "ddpm", "edm"), default=["x0"], help="default: x0")
     parser.add_argument("--steps", type=int, default=10, help="of the sampler, in a call (default 10)")
     parser.add_argument("--rounds", type=int, default=20, help="rounds, each with every way (default 20; at least 2)")

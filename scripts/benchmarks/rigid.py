@@ -1,10 +1,10 @@
-"""Pictures a second through RIGID: ours against the published computation with the same encoder, interleaved.
+"""Images a second through RIGID: ours against the published computation with the same encoder, interleaved.
 
     python -m scripts.benchmarks rigid --json out/rigid.json
 
-The published way, written straightforwardly: for each batch and each draw, features of the clean pictures, features of
+The published way, written straightforwardly: for each batch and each draw, features of the clean images, features of
 the noisy ones, cosine. Ours computes the clean features once and batches the draws, and its noise belongs to the
-picture. Memory is measured in processes of their own, for a number of pictures and for eight times as many.
+image. Memory is measured in processes of their own, for a number of images and for eight times as many.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def ours(encoder: Encoder, images: torch.Tensor, draws: int, batch: int) -> torc
 
 
 def peak_mib(args: argparse.Namespace, count: int, draws: int) -> float:
-    """The most that a process scoring `count` pictures, made one batch at a time, ever holds."""
+    """The most that a process scoring `count` images, made one batch at a time, ever holds."""
     command = [
         sys.executable,
         "-m",
@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default="random:vit_small_patch16_224", help="see load_encoder")
     parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     parser.add_argument("--draws", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--images", type=int, default=16, help="pictures a round (default 16)")
-    parser.add_argument("--batch", type=int, default=16, help="pictures that the encoder sees at once (default 16)")
+    parser.add_argument("--images", type=int, default=16, help="images a round (default 16)")
+    parser.add_argument("--batch", type=int, default=16, help="images that the encoder sees at once (default 16)")
     parser.add_argument("--rounds", type=int, default=10, help="of both ways (default 10; at least 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
 """Train the digits checkpoints in assets/: two classifiers, then the class-conditional diffusion transformer.
 
-The first classifier (digits-classifier) is off the shelf: trained on clean pictures only, it guides. The second
+The first classifier (digits-classifier) is off the shelf: trained on clean images only, it guides. The second
 (digits-judge) has another width, seed and training, with noise and shifts, and only judges. The model stops early on
 purpose, so that guidance has something to do. Each stage saves as it goes and resumes where it was killed. A few
 minutes on two cores:
@@ -38,7 +38,7 @@ scripts/training/digits.py; licence Apache-2.0.
 
 DDPM, DDIM and DPM++ schedulers were run. Training stops early on purpose: it is a model for measuring guidance.
 
-Final figures of the training run (accuracy by a classifier that did not guide; 1,000 pictures, 50 DDPM steps):"""
+Final values of the training run (accuracy by a classifier that did not guide; 1,000 images, 50 DDPM steps):"""
 
 
 def train_classifier(args: argparse.Namespace, name: str, width: int, seed: int, steps: int, augment: bool) -> None:
@@ -62,7 +62,7 @@ def train_classifier(args: argparse.Namespace, name: str, width: int, seed: int,
         accuracy = (model(images * 2 - 1).argmax(-1) == labels).float().mean().item()
     print(f"{name}: {accuracy:.2%} of held-out digits read right")
     model.save_pretrained(args.assets / name)
-    kind = "with noise and shifts" if augment else "on clean pictures only"
+    kind = "with noise and shifts" if augment else "on clean images only"
     write_card(
         args.assets / name,
         f"# Classifier of handwritten digits, trained {kind}\n\n"

@@ -2,7 +2,7 @@
 
 Filters are learnt from pieces of photographs that scikit-learn and scikit-image install with themselves, after Coates
 and Ng (Learning Feature Representations with K-means, 2012): the pieces are whitened, and the filters are the centres
-of spherical k-means. It sees no generated picture. Some seconds on one core:
+of spherical k-means. It sees no generated image. Some seconds on one core:
 
     python -m scripts.training.encoder
 """
@@ -21,9 +21,9 @@ from diffusion_guidance.worlds.shapes_model import write_card
 
 CARD = """# A small encoder of patches of real photographs
 
-A sparse code of grey 32 x 32 pictures: filters learnt by spherical k-means from whitened pieces (Coates and Ng, 2012),
+A sparse code of grey 32 x 32 images: filters learnt by spherical k-means from whitened pieces (Coates and Ng, 2012),
 by scripts/training/encoder.py, of photographs that scikit-learn and scikit-image install with themselves; licence
-Apache-2.0. It has seen no generated picture. It is for measuring the RIGID detector where no foundation model can be
+Apache-2.0. It has seen no generated image. It is for measuring the RIGID detector where no foundation model can be
 had.
 
     Detector(load_encoder("local:assets/patch-encoder"))
@@ -54,7 +54,7 @@ class Learning:
 
 @torch.no_grad()
 def learn(patches: torch.Tensor, how: Learning) -> PatchEncoder:
-    """An encoder of real pictures like `patches` (N, 3, size, size) in [0, 1]."""
+    """An encoder of real images like `patches` (N, 3, size, size) in [0, 1]."""
     generator = torch.Generator().manual_seed(how.seed)
     model = PatchEncoder(how.filters, how.patch, patches.shape[-1]).eval()
     images = model.transform()(patches)
@@ -73,7 +73,7 @@ def learn(patches: torch.Tensor, how: Learning) -> PatchEncoder:
 
 
 def whitening(pieces: torch.Tensor, floor: float) -> torch.Tensor:
-    """(D, D), symmetric: pieces (N, D) of mean 0 times it have variance 1 in all directions, but for the floor."""
+    """(D, D), symmetric: pieces (N, D) of mean 0 times it have variance 1 in all directions, except for the floor."""
     values, vectors = torch.linalg.eigh(pieces.T @ pieces / len(pieces))
     return vectors * (values.clamp_min(0) + floor * values.mean()).rsqrt() @ vectors.T
 

@@ -35,16 +35,16 @@ from diffusion_guidance.worlds.training import Plan, train
 
 CARD = """# Shapes: a small Stable-Diffusion-3-format text-to-image model
 
-Draws two coloured shapes in two quadrants of a 32 x 32 picture from an English sentence. Trained from scratch on
+Draws two coloured shapes in two quadrants of a 32 x 32 image from an English sentence. Trained from scratch on
 scenes drawn by code (guidance/worlds/shapes.py) by scripts/training/shapes.py; licence Apache-2.0.
 
     pipe = StableDiffusion3Pipeline.from_pretrained("assets/shapes", text_encoder_3=None, tokenizer_3=None)
 
 as diffusers asks of every Stable Diffusion 3 without its third text encoder. Pass `max_sequence_length=1` to the call:
-it spares the zero tokens that stand for that encoder, and draws as well as the default of 256 (see the figures).
+it spares the zero tokens that stand for that encoder, and draws as well as the default of 256 (see the values).
 Training stops early on purpose: it is a model for measuring guidance, so it leaves guidance something to do.
 
-Final figures of the training run (alignment is the share of pictures with every attribute as asked):"""
+Final values of the training run (alignment is the share of images with every attribute as asked):"""
 
 
 def train_classifier(args: argparse.Namespace) -> None:
@@ -184,7 +184,7 @@ def train_transformer(args: argparse.Namespace) -> None:
 
     @torch.no_grad()
     def measure(weight: float, zeros: int = 1) -> tuple[torch.Tensor, float]:
-        """Pictures of held-out captions in 10 steps, and the share with every attribute right."""
+        """Images of held-out captions in 10 steps, and the share with every attribute right."""
         model.transformer.set_attn_processor(JointAttnProcessor2_0())
         images = pipe(
             held_out,

@@ -36,9 +36,9 @@ def test_any_callable():
     assert list(features) == ["features"]
     assert features["features"].dtype == torch.float32
     torch.testing.assert_close(features["features"], pictures().mean((2, 3)), atol=1e-3, rtol=0)
-    with pytest.raises(ValueError, match=r"expected pictures \(B, 3, H, W\)"):
+    with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\)"):
         extractor(torch.zeros(2, 1, 8, 8))
-    with pytest.raises(ValueError, match=r"gave \(2, 3, 40, 40\)"):
+    with pytest.raises(ValueError, match=r"returned \(2, 3, 40, 40\)"):
         Extractor("none", lambda images: images)(pictures())
 
 
@@ -100,7 +100,7 @@ def test_clip_reads_local_weights_and_embeds_texts(tmp_path, monkeypatch):
 
 
 def test_errors_say_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match="unknown extractor 'vgg'; known are inception, dinov2, clip"):
+    with pytest.raises(ValueError, match="or as inception, dinov2, clip; got 'vgg'"):
         load_extractor("vgg")
     for name in ("inception", "dinov2", "clip"):
         with pytest.raises(ValueError, match="there are no weights at"):

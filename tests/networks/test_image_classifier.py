@@ -122,9 +122,9 @@ def test_what_cannot_work_is_refused():
     with pytest.raises(ValueError, match=r"in training mode \(2\); call eval\(\)"):
         ImageClassifier(nn.Sequential(nn.Flatten(), nn.Dropout()).eval().append(nn.Dropout()))
     classifier = ImageClassifier(nn.Identity().eval())
-    with pytest.raises(ValueError, match=r"reads pictures \(B, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"reads images \(B, C, H, W\)"):
         classifier(torch.zeros(2, 3))
-    with pytest.raises(ValueError, match=r"Identity returned \(2, 3, 12, 12\) for 2 pictures"):
+    with pytest.raises(ValueError, match=r"Identity returned \(2, 3, 12, 12\) for 2 images, not logits \(B, D\)"):
         classifier(pictures())
 
 

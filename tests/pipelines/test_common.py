@@ -67,7 +67,7 @@ def test_several_pictures_of_a_text():
 
 def check_several(result: torch.Tensor, once: torch.Tensor) -> None:
     assert len(result) == 4
-    # Places 0 and 2 are the first pictures of the two prompts; kernels round otherwise in another batch.
+    # Places 0 and 2 are the first images of the two prompts; kernels round otherwise in another batch.
     assert (result[::2] - once).abs().max() < 3e-6 * once.abs().max()
     assert not torch.allclose(result[0], result[1], atol=1e-2)
 

@@ -59,4 +59,4 @@ def test_the_shipped_encoder_is_what_the_script_learns():
     learnt = train_encoder.learn(load_patches("train")[0], train_encoder.Learning())
     patches = shipped.transform(load_patches("validation")[0])
     cosine = functional.cosine_similarity(shipped.features(patches), learnt(patches))
-    assert cosine.min() > 0.99  # but for half precision, and another machine's rounding
+    assert cosine.min() > 0.99  # except for half precision, and another machine's rounding

@@ -44,5 +44,5 @@ def test_features_are_of_the_configured_width(classifier, scenes):
 def test_wrong_input_is_refused(classifier):
     with pytest.raises(ValueError, match=r"\(B, 3, 32, 32\)"):
         classifier.read(torch.zeros(1, 3, 64, 64))
-    with pytest.raises(ValueError, match="1 pictures but 2 captions"):
+    with pytest.raises(ValueError, match="1 images but 2 captions"):
         aligned(classifier, torch.zeros(1, 3, 32, 32), ["a", "b"])

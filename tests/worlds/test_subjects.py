@@ -25,7 +25,7 @@ def test_the_reference_of_shapes_is_stored_or_drawn():
     stored, drawn = load_subject("shapes", ASSETS).reference, load_subject("shapes", ASSETS, scenes=1000).reference
     assert (stored.count, stored.features) == (20_000, None)
     assert drawn.features.shape == (1000, len(stored.mean))
-    assert frechet_distance(stored, drawn) < 0.1  # beside the variances of the features, which sum to more than 3
+    assert frechet_distance(stored, drawn) < 0.1  # next to the variances of the features, which sum to more than 3
     assert np.trace(stored.covariance) > 3
     assert load_subject("shapes", ASSETS, reference=drawn).reference is drawn
 

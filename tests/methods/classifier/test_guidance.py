@@ -404,7 +404,7 @@ def test_a_module_is_used_in_its_own_dtype_whatever_it_wraps_its_logits_in(dtype
 
 def test_a_module_without_logits_is_named():
     model = nn.Sequential(classifier(), nn.Unflatten(1, (2, 5))).eval()
-    with pytest.raises(ValueError, match=r"Sequential returned \(2, 2, 5\) for 2 pictures"):
+    with pytest.raises(ValueError, match=r"Sequential returned \(2, 2, 5\) for 2 images"):
         draw(digits(), ClassifierGuidance(model), steps=1)
 
 
