@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from ..core.extras import naming_the_extra
-from .failures import BAD_INPUT, guarded
+from .failures import BadInputError, guarded
 
 
 COMMANDS = {
@@ -31,21 +31,20 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of `argv` (default: this process's arguments) and return its exit code; see `failures`."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    return guarded(f"{NAME} {name}" if name in COMMANDS else NAME, lambda: _run(name, rest))
+
+
+def _run(name: str, rest: Sequence[str]) -> int | None:
     if name in ("-h", "--help"):
         print(usage())
-        return 0
+        return None
     if name == "--version":
         from .. import __version__
 
         print(f"{NAME} {__version__}")
-        return 0
+        return None
     if name not in COMMANDS:
-        print(f"{NAME}: unknown command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
-        return BAD_INPUT
-    return guarded(f"{NAME} {name}", lambda: _run(name, rest))
-
-
-def _run(name: str, rest: Sequence[str]) -> int | None:
+        raise BadInputError(f"unknown command {name!r}; there are {', '.join(COMMANDS)}")
     command = importlib.import_module(f".{name}", __package__)
     try:
         args = command.parser(f"{NAME} {name}").parse_args(rest)

@@ -1,6 +1,5 @@
 """Pictures from seeds: one random generator a seed, files named by seed, existing ones skipped."""
 
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from ..attachment.attach import attach
 from ..core.files import write_atomic, write_json
+from ..core.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,17 @@ def keep_settings(folder: Path, settings: dict) -> None:
     """Write `settings` and the versions in use to `folder`/settings.json, or check that they are the same.
 
     Raises:
-        ValueError: the folder holds jobs of other settings; the message names those that differ.
+        ValueError: the folder holds jobs of other settings, and the message names those that differ; or the file
+            is damaged.
     """
     path = folder / "settings.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"cannot read {path}: {error}; choose another folder") from None
+        if not isinstance(before, dict):
+            raise ValueError(f"{path} is not a file of settings; choose another folder")
         differing = sorted(name for name in settings if before.get(name) != settings[name])
         if differing:
             raise ValueError(

@@ -33,11 +33,11 @@ def world(tmp_path_factory):
     tiny_dit().save_pretrained(folder / "dit")
     PatchEncoder(filters=8).save_pretrained(folder / "encoder")
     draw = np.random.default_rng(0)
-    for name in ("real", "empty"):
+    (folder / "empty").mkdir()
+    for name, size in (("real", (20, 24, 3)), ("scenes", (32, 32, 3))):
         (folder / name).mkdir()
-    for index in range(80):
-        pixels = draw.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / "real" / f"{index:02}.png")
+        for index in range(80):
+            Image.fromarray(draw.integers(0, 256, size, dtype=np.uint8)).save(folder / name / f"{index:02}.png")
     bad_files(folder)
     return folder
 
@@ -155,8 +155,8 @@ EVALUATE = [
     (SCORE, "extractor"),
     ([*SCORE, "--extractor", "nonesuch"], "nonesuch"),
     ([*SCORE, "--extractor", "shapes"], "32"),
-    (["score", "missing", "real", "--extractor", "shapes", "--out", "new"], "missing"),
-    (["score", "empty", "real", "--extractor", "shapes", "--out", "new"], "empty"),
+    (["score", "missing", "scenes", "--extractor", "shapes", "--out", "new"], "missing"),
+    (["score", "empty", "scenes", "--extractor", "shapes", "--out", "new"], "empty"),
     (["score", "real", "bomb.npz", "--extractor", "shapes", "--out", "new"], "bomb.npz"),
     (["score", "real", "not.npz", "--extractor", "shapes", "--out", "new"], "not.npz"),
     (["score", "real", "lying.safetensors", "--extractor", "shapes", "--out", "new"], "lying.safetensors"),
@@ -278,7 +278,7 @@ def test_what_libraries_raise_for_bad_input(error, said, capsys):
 def test_a_closed_pipe_is_quiet():
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "diffusion_guidance", "generate", "--help"]
+    command = [sys.executable, "-m", "diffusion_guidance", "--help"]
     result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (result.returncode, result.stderr) == (141, "")
