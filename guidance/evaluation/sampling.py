@@ -108,20 +108,3 @@ def image_size(path: Path) -> tuple[int, int] | None:
             return size
     except Exception:  # decoders of damaged files raise anything
         return None
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds from `0-63`, `7` or `0-9,20,30-39`.
-
-    Raises:
-        ValueError: something else, a range that runs backwards, or a seed given twice.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise ValueError(f"cannot read seeds {text!r}; write for example 0-63 or 0-9,20,30-39")
-        seeds += range(int(first), int(last or first) + 1)
-    if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds {text!r} name a seed twice")
-    return seeds

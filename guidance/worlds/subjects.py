@@ -10,9 +10,7 @@ from ..networks.weights import weights_sha256
 from . import digits_measure, shapes_measure
 from .digits_classifier import DigitsClassifier
 from .shapes_classifier import ShapesClassifier
-
-
-WORLDS = ("shapes", "digits")
+from .shipped import WORLDS
 
 
 def load_subject(
@@ -71,5 +69,5 @@ def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[t
     ]
     folder = Path(assets) / name
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
+        raise ValueError(f"{folder} is not there; scripts/training/{world}.py makes it")
     return kind.from_pretrained(folder).eval().to(device), folder

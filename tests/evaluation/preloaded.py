@@ -4,7 +4,7 @@ import diffusers.pipelines.dit.pipeline_dit
 import scipy.linalg
 
 import diffusion_guidance.cli.command
-import diffusion_guidance.cli.evaluate
+import diffusion_guidance.cli.evaluation_run
 import diffusion_guidance.cli.generate
 import diffusion_guidance.evaluation
 import diffusion_guidance.pipelines
