@@ -22,7 +22,7 @@ if __name__ != "diffusion_guidance":
     )
 
 if TYPE_CHECKING:
-    from .attachment.attach import Attachment, attach
+    from .attachment.attach import Attachment, attach, detach
     from .attachment.families import Family, register_family
     from .attachment.guiders import CallbackGuider, GuiderCallback
     from .attachment.mixin import GuidanceMixin
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .methods.classifier.smooth import smoothed
     from .methods.classifier.temperatures import fit_temperatures
     from .methods.diffier import DiffIER
+    from .methods.fit import RAAGFit, fit_raag
+    from .methods.perp_neg import perp_neg
     from .methods.raag import RAAG, raag, raag_ratio, raag_weight
     from .methods.trace import Trace
     from .networks.classifiers import load_classifier
@@ -81,6 +83,7 @@ __all__ = [
     "GuiderCallback",
     "ImageClassifier",
     "MissingUnconditionalError",
+    "RAAGFit",
     "Step",
     "Trace",
     "assets_folder",
@@ -89,8 +92,10 @@ __all__ = [
     "class_gradient",
     "class_log_prob",
     "classifier_free_guidance",
+    "detach",
     "detect",
     "effective_weight",
+    "fit_raag",
     "fit_temperatures",
     "from_config",
     "latent_decoder",
@@ -99,6 +104,7 @@ __all__ = [
     "load_pipeline",
     "minder_similarity",
     "parse_guidance",
+    "perp_neg",
     "raag",
     "raag_ratio",
     "raag_weight",

@@ -1,11 +1,14 @@
 """Attaching callbacks to a pipeline that knows nothing of them.
 
-A forward hook on the denoiser records what it was called with and what it returned; the scheduler instance's `step` is
-replaced by one that rebuilds the two predictions, asks the callbacks, and calls the original with their answer. The
-pipeline's own combination is ignored unless a callback asks for it. Everything is undone on exit.
+Hooks on the networks record what the pipeline calls them with and what they return; the scheduler instance's `step` is
+replaced by one that rebuilds the predictions, asks the callbacks, and calls the original with their answer. The
+pipeline's own combination is ignored unless a callback asks for it. Only the pipeline's own run is touched: who calls
+is seen on the stack, so that siblings that share the network or the scheduler run as if nothing were attached.
 """
 
 import functools
+import threading
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -13,23 +16,43 @@ import torch
 
 from ..core.bounds import unbounded
 from ..core.callback import as_list, chain
-from ..core.levels import Level, grid_index, level_at_index, level_at_timestep, network_input
-from ..core.next_sample import repeats
+from ..core.levels import is_understood, level_at_index, network_input
 from ..core.step import Step
-from .families import Evaluation, Family, PostProcessing, find_family
-from .recorder import Recorder, argument_names, by_name
+from .arguments import versions
+from .caches import Isolation
+from .caller import calls_itself, running
+from .denoiser import StepDenoiser
+from .establish import as_made_by_hand, establish, of_family
+from .families import Call, Evaluation, Family, Observed, PostProcessing, registered_family
+from .passes import Answer, Passes
+from .recorder import Recorder, by_name, names_of
 from .replacement import Replacement
+from .run import Run
+from .verification import verify as check
 
 
 _STEP = ("model_output", "timestep", "sample")  # what the `step` of every scheduler begins with
+_ATTACHED: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
 
 
-def attach(pipe, guidance, *, check_finite: bool = False, post_process: bool = True) -> "Attachment":
+def attach(
+    pipe,
+    guidance,
+    *,
+    family: Family | None = None,
+    verify: bool = True,
+    check_finite: bool = False,
+    post_process: bool = True,
+) -> "Attachment":
     """Attach `guidance` to `pipe` until the `with` block ends, or until `detach()` is called.
 
     Args:
-        pipe: a diffusers pipeline of a known family (see `register_family`); its code is not touched.
+        pipe: a diffusers pipeline; its code is not touched.
         guidance: a callback, or several, applied in order: the first is nearest to the network.
+        family: how the pipeline calls its network; by default the one that is registered for its class (see
+            `register_family`), and without one it is inferred in the first guided step.
+        verify: check in the first guided step of a run that the family describes it, with one read of the device.
+            What is not described there stops the run with a FamilyError, a ValueError.
         check_finite: stop with an error at the first prediction that is not finite. It waits for the device at every
             step, so it is for finding a fault, not for production.
         post_process: whether what the pipeline does to its combination (`guidance_rescale`, QwenImage's norm, SD3's
@@ -38,44 +61,76 @@ def attach(pipe, guidance, *, check_finite: bool = False, post_process: bool = T
             the pipeline's own output, to the bit, in any case.
 
     Returns:
-        The attachment, to be used as a context manager. It serves any number of calls of the pipeline.
+        The attachment, to be used as a context manager. It serves any number of calls of the pipeline, and loops
+        written by hand that step the pipeline's scheduler.
 
     Raises:
-        ValueError: the pipeline's family is unknown.
+        ValueError: the pipeline has no scheduler, or no network, that could be watched.
         TypeError: `guidance` is not callable or a list of callables.
-        RuntimeError: something is attached to the pipeline (or to another one that shares its scheduler) already.
+        RuntimeError: something is attached to the pipeline already.
     """
-    return Attachment(pipe, as_list(guidance), check_finite, post_process)
+    return Attachment(
+        pipe, as_list(guidance), family=family, verify=verify, check_finite=check_finite, post_process=post_process
+    )
+
+
+def detach(pipe) -> None:
+    """Take off whatever is attached to `pipe`, also where nobody kept what `attach` returned. Nothing attached: do
+    nothing."""
+    for attachment in list(_ATTACHED):
+        if attachment.pipe is pipe:
+            attachment.detach()
 
 
 class Attachment:
-    """A pipeline with callbacks attached; made by `attach`. Also the `Denoiser` of the steps that it makes.
+    """A pipeline with callbacks attached; made by `attach`.
 
     Attributes:
-        evaluations: of the network in this run, on the callbacks' own account, less those of its own that the pipeline
-            was spared (see `reuse`); both predictions together are one.
+        pipe, callbacks: as given.
+        family: how the pipeline calls its network; None until it is inferred.
     """
 
-    def __init__(self, pipe, callbacks: list, check_finite: bool = False, post_process: bool = True):
+    def __init__(
+        self,
+        pipe,
+        callbacks: list,
+        *,
+        family: Family | None = None,
+        verify: bool = True,
+        check_finite: bool = False,
+        post_process: bool = True,
+    ):
         self.pipe, self.callbacks = pipe, callbacks
-        self.check_finite, self.post_process = check_finite, post_process
-        self.family: Family = find_family(pipe)
-        self.scheduler = pipe.scheduler
-        if isinstance(self.scheduler.__dict__.get("step"), Replacement):
+        self.verify, self.check_finite, self.post_process = verify, check_finite, post_process
+        if any(attachment.pipe is pipe for attachment in list(_ATTACHED)):
             raise RuntimeError(
                 f"guidance is attached to this {type(pipe).__name__} already; leave that `with` block (or call "
-                "detach()) first, or pass all callbacks in one list"
+                "diffusion_guidance.detach(pipe)) first, or pass all callbacks in one list"
             )
+        self.family: Family | None = family or registered_family(pipe)
+        self._inferring = self.family is None
+        self._verified: Run | None = None  # the last run in which the family was checked
+        self.scheduler = _scheduler(pipe)
         self._proceed = chain(callbacks)
-        names = argument_names(self.scheduler.step)
+        names = names_of(self.scheduler.step)
         self._step_names = names if set(_STEP) <= set(names) else _STEP  # somebody's wrapper may show none
-        self._recorder = Recorder(pipe, self.family)
-        self._reset()
-        self._undo = [
-            self._recorder.detach,
-            Replacement(self.scheduler, "step", self._step).undo,
-            Replacement(self.scheduler, "set_timesteps", self._set_timesteps).undo,
+        self._thread = threading.get_ident()
+        self._run: Run | None = None
+        self._made = 0
+        self._passes = Passes()
+        self._recorder = Recorder(_networks(pipe, self.family), self._belongs, self._passes)
+        self._stand_ins = [
+            Replacement(self.scheduler, "step", self._step),
+            Replacement(self.scheduler, "set_timesteps", self._set_timesteps),
         ]
+        try:
+            _ATTACHED.add(self)
+            self._recorder.install()
+            for stand_in in self._stand_ins:
+                stand_in.install()
+        except BaseException:
+            self.detach()
+            raise
 
     def __enter__(self) -> "Attachment":
         return self
@@ -85,153 +140,200 @@ class Attachment:
 
     def detach(self) -> None:
         """Restore the pipeline exactly. Detaching twice does nothing."""
-        while self._undo:
-            self._undo.pop()()
-        self._reset()
+        for stand_in in self._stand_ins:
+            stand_in.undo()
+        self._passes.remove()
+        self._recorder.remove()
+        self._end()
+        _ATTACHED.discard(self)
 
     @property
-    def evaluations(self) -> int:
-        return self._made - self._recorder.spared
+    def evaluations(self) -> int | float:
+        """Evaluations of the network in the last run, on the callbacks' own account, minus those of its own that the
+        pipeline was spared; both predictions together are one, and an unconditional pass left out is a half."""
+        count = self._made - self._passes.spared - self._passes.skipped / 2
+        return int(count) if count == int(count) else count
 
-    # What a `Step` asks of its denoiser.
+    # Whose call it is.
 
-    @property
-    def missing(self) -> str:
-        return (
-            f"this callback needs the unconditional prediction, and {type(self.pipe).__name__} ran without that pass; "
-            f"set {self.family.enable}"
-        )
-
-    @property
-    def module(self) -> torch.nn.Module:
-        return self._recorder.calls[0].module
-
-    def conditioning(self, name: str) -> torch.Tensor:
-        return self._recorder.conditioning(name, self._guided)
-
-    def component(self, name: str) -> object | None:
-        return getattr(self.pipe, name, None)
-
-    def level(self, timestep: torch.Tensor, index: int | None) -> Level:
-        return level_at_timestep(self.scheduler, timestep) if index is None else level_at_index(self.scheduler, index)
-
-    def grid(self, index: int) -> torch.Tensor:
-        return self.scheduler.timesteps[index]
-
-    def predict(
-        self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if self._output is None:
-            raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
-        self._recorder.drop_answers()  # of an evaluation that is the latest no more
-        outputs = self._recorder.again(network_input(self.scheduler, sample, level), timestep, self._sample)
-        self._made += 1
-        self._latest = (sample, self._recorder.latest)
-        return self._recorder.halves(outputs, self._output, self._guided)
-
-    def reuse(self, step: Step) -> bool:
-        if self._latest is None or self._latest[0] is not step.sample or self._post_processing:
-            return False
-        return repeats(self.scheduler, self._arguments) and self._recorder.answer(self._latest[1])
-
-    def learned_variance(self, step: Step) -> torch.Tensor | None:
-        if not step.elsewhere:
-            outputs = [call.output for call in self._recorder.calls]
-        elif self._latest is not None and self._latest[0] is step.sample:
-            outputs = [output[0] for _, output in self._latest[1]]
-        else:
-            return None
-        return self._recorder.variance(outputs, step.sample, self._guided)
-
-    # What the pipeline calls.
-
-    def _reset(self) -> None:
-        self._recorder.reset()
-        self._index = 0
-        self._sample = self._output = None  # what the pipeline gave the scheduler in the current step
-        self._guided: bool | None = None  # in the current step
-        self._ever_guided = False  # in this run
+    def _begin(self, by_hand: bool) -> None:
+        self._end()
         self._made = 0
-        self._latest = None
-        self._arguments: dict = {}
-        self._handled: set[str] = set()  # see `Step.handled`
-        self._post_processing = False  # in the current step, so that the sampler uses another prediction
+        self._recorder.install()  # the network may have been compiled since
+        self._run = Run(self.pipe, self.scheduler, by_hand)
+        self._isolations: dict[torch.nn.Module, Isolation] = {}
+        self._told_guided: dict[str, bool] = {}
+
+    def _end(self) -> None:
+        self._recorder.clear()
+        self._passes.reset()
+        if self._run is not None:
+            self._run.end()
+
+    def _belongs(self) -> bool:
+        """Whether the pipeline's run makes the call of a network that is just being made."""
+        if not self._is_own_call():
+            return False
+        if self.pipe.scheduler is not self.scheduler:
+            raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
+        return True
+
+    def _is_own_call(self) -> bool:
+        run, thread = self._run, threading.get_ident()
+        if run is not None and run.thread != thread:
+            return False
+        if run is not None and run.by_hand:
+            return running(self.pipe) is None
+        if calls_itself(self.pipe):
+            if run is None:
+                self._begin(by_hand=False)
+            return True
+        # A loop written by hand whose timesteps were set before.
+        if thread != self._thread or torch.is_grad_enabled() or running(self.pipe) is not None:
+            return False
+        self._begin(by_hand=True)
+        return True
 
     def _set_timesteps(self, original: Callable, *args, **kwargs):
-        self._reset()  # every pipeline does this first, once a call
+        caller = running(self.pipe)
+        if caller is None or caller is self.pipe:
+            self._begin(by_hand=caller is None)
         return original(*args, **kwargs)
 
+    # The step.
+
     def _step(self, original: Callable, *args, **kwargs):
+        caller = running(self.pipe)
+        if caller is not None and caller is not self.pipe:
+            return original(*args, **kwargs)
+        if self._run is None or self._run.thread != threading.get_ident():
+            self._begin(by_hand=caller is None)
         given = by_name(self._step_names, args, kwargs)
-        output, self._arguments = given["model_output"], given
-        self._recorder.drop_answers()  # those of the step before that the pipeline did not ask for
-        with self._recorder.pause():  # a callback may call the network
-            prediction = self._guide(output, given["timestep"], given["sample"])
-        # The pipeline's own dtype: a float32 result would raise, or turn the latents to float32.
-        prediction = prediction.to(output.dtype)
-        prediction = torch.cat([prediction, prediction]) if self._doubled else prediction
-        with unbounded(self.scheduler) if "bounds" in self._handled else nullcontext():
-            if "model_output" in kwargs:
-                result = original(*args, **kwargs | {"model_output": prediction})
-            else:
-                result = original(prediction, *args[1:], **kwargs)
-        self._index += 1
-        self._sample = self._output = self._latest = None
-        self._arguments = {}
-        self._recorder.clear()
+        self._run.advance(given["timestep"])
+        if self._inferring:
+            self._infer(given)
+        observed = self._observe(given)
+        self._check_family(observed)
+        denoiser = StepDenoiser(observed, self.family, self._run, self._recorder, given, self._isolations)
+        try:
+            with self._recorder.pause():  # a callback may call the network
+                prediction, handled = self._guide(observed, denoiser)
+            prediction = self.family.finish(prediction, observed)
+            with unbounded(self.scheduler) if "bounds" in handled else nullcontext():
+                if "model_output" in kwargs:
+                    result = original(*args, **kwargs | {"model_output": prediction})
+                else:
+                    result = original(prediction, *args[1:], **kwargs)
+        finally:
+            self._made += denoiser.made
+            denoiser.close()
+            self._recorder.clear()
+            self._passes.clear()
+        if denoiser.reused:
+            self._passes.answer(self._answers(denoiser, result))
         return result
 
-    def _guide(self, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
-        self._guided = self._is_guided(len(sample))
-        self._ever_guided |= self._guided
-        if self._doubled:
-            sample, output = sample.chunk(2)[0], output.chunk(2)[0]
-        self._sample, self._output = sample, output
-        calls, weight, post_processing = self._recorder.calls, None, None
-        cond, uncond = self._recorder.halves([call.output for call in calls], output, self._guided)
-        if self._guided:
-            evaluation = Evaluation(self.pipe, calls[0].module, cond, uncond, output, self._recorder.aside)
+    def _infer(self, given: dict) -> None:
+        """The family of this step; for good once the pipeline guides."""
+        seen = Observed(
+            self.pipe, tuple(self._recorder.calls), given["model_output"], given["timestep"], given["sample"]
+        )
+        self.family = establish(seen, None, self._scaled, self.verify)
+        if self.family.is_guided(of_family(seen, self.family)):
+            self._inferring, self._verified = False, self._run
+            self._recorder.keep_only(self.family.denoiser, self.family.second_denoiser)
+
+    def _check_family(self, observed: Observed) -> None:
+        if not self.verify or self._inferring or self._verified is self._run:
+            return
+        if self.family.guided is not None or self.family.is_guided(observed):
+            self._verified = self._run
+            check(as_made_by_hand(self.family) if self._run.by_hand else self.family, observed, self._scaled)
+
+    def _scaled(self, sample: torch.Tensor) -> torch.Tensor | None:
+        if not is_understood(self.scheduler):
+            return None
+        return network_input(self.scheduler, sample, lambda: level_at_index(self.scheduler, self._run.grid_index))
+
+    def _observe(self, given: dict) -> Observed:
+        name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
+        calls, aside = [], None
+        for call in self._recorder.calls:
+            if any(call.arguments.get(argument) is not None for argument in self.family.aside):
+                aside = call.output
+            else:
+                calls.append(call)
+        if self._run.by_hand:
+            calls = calls[-self.family.calls :]
+        self._check(calls, name)
+        found = dict(self._told_guided)
+        return Observed(
+            self.pipe, tuple(calls), given["model_output"], given["timestep"], given["sample"], aside, found
+        )
+
+    def _check(self, calls: list[Call], name: str) -> None:
+        if not calls:
+            raise RuntimeError(
+                f"the scheduler's step ran, but {name} was not called before it; was it replaced while guidance was "
+                "attached?"
+            )
+        if len(calls) > self.family.calls and type(self.family) is Family and not self.family.names:
+            raise RuntimeError(
+                f"{name} was called more than {self.family.calls} time(s) without a step of the scheduler that "
+                "guidance is attached to. Either the pipeline makes a further pass, which its family must describe "
+                "(see diffusion_guidance.Family: calls, aside), or it steps another scheduler, such as a copy of its "
+                "own"
+            )
+        for argument in (self.family.sample, self.family.timestep):
+            if argument is not None and argument not in calls[0].arguments:
+                raise ValueError(
+                    f"{name} was called without {argument!r}, which its family names as an argument; it was called "
+                    f"with {', '.join(calls[0].arguments)}"
+                )
+
+    def _guide(self, observed: Observed, denoiser: StepDenoiser) -> tuple[torch.Tensor, set[str]]:
+        family, run = self.family, self._run
+        guided = family.is_guided(observed)
+        if family.guided is not None:
+            self._told_guided["guided"] = guided
+        run.guided |= guided
+        output, sample = family.stepped(observed)
+        predictions = family.named([call.output for call in observed.calls], observed, sample)
+        weight = evaluation = post_processing = None
+        if guided:
+            evaluation = Evaluation(
+                self.pipe, denoiser.module, predictions["cond"], predictions["uncond"], output, observed.aside
+            )
             weight, post_processing = self._weight(evaluation), self._active_post_processing(evaluation)
-        self._post_processing = self.post_process and post_processing is not None
-        steps = len(self.scheduler.timesteps)
-        total = getattr(self.pipe, "_num_timesteps", None) or steps
+        denoiser.post_processed = self.post_process and post_processing is not None
         step = Step(
             sample=sample,
-            timestep=timestep,
-            index=self._index,
-            total=total,
+            timestep=observed.timestep,
+            index=run.index,
+            total=run.total,
             prediction_type=self._prediction_type(),
-            denoiser=self,
-            predicted=(cond, uncond),
+            denoiser=denoiser,
+            predicted=predictions,
             combined=None if post_processing else output,
             weight=weight,
-            # Image-to-image pipelines run the end of the grid only.
-            grid_index=grid_index(self.scheduler, timestep, default=steps - total + self._index),
-            truncated=self._ever_guided and not self._guided,
+            grid_index=run.grid_index,
+            first=run.first,
+            run=run.identity,
+            truncated=not guided and (run.guided or self._may_come()),
         )
-        self._handled = step.handled
         prediction = self._proceed(step)
         if post_processing and step.is_own(prediction):
             prediction = output
-        elif post_processing and self.post_process:
+        elif denoiser.post_processed:
             prediction = post_processing.apply(prediction, evaluation)
         if self.check_finite and not bool(torch.isfinite(prediction).all()):
-            source = "the network's own" if not bool(torch.isfinite(cond).all()) else "the callbacks'"
+            source = "the network's own" if not bool(torch.isfinite(step.cond).all()) else "the callbacks'"
             raise FloatingPointError(f"{source} prediction is not finite at step {step.index} of {step.total}")
-        return prediction
+        return prediction, step.handled
 
-    def _is_guided(self, batch: int) -> bool:
-        calls, family = self._recorder.calls, self.family
-        if not calls:
-            raise RuntimeError(
-                f"the scheduler's step ran, but {type(self.pipe).__name__}.{family.denoiser} was not called "
-                "before it; was it replaced while guidance was attached?"
-            )
-        if family.guided is not None:
-            return family.guided(calls[0]) if self._guided is None else self._guided
-        if family.calls == 2:
-            return len(calls) == 2
-        return len(calls[0].arguments[family.sample]) == 2 * batch
+    def _may_come(self) -> bool:
+        """Whether the unconditional pass may begin later in this run, as far as the pipeline says."""
+        return not self._run.is_last and bool(getattr(self.pipe, "do_classifier_free_guidance", False))
 
     def _active_post_processing(self, evaluation: Evaluation) -> PostProcessing | None:
         post_processing = self.family.post_processing
@@ -243,9 +345,41 @@ class Attachment:
             return functools.partial(weight, evaluation)  # found only where a callback asks
         return weight and getattr(self.pipe, weight, None)
 
-    @property
-    def _doubled(self) -> bool:
-        return self.family.doubled and bool(self._guided)
-
     def _prediction_type(self) -> str:
         return self.family.prediction_type or self.scheduler.config.get("prediction_type") or "flow_prediction"
+
+    def _answers(self, denoiser: StepDenoiser, result) -> list[Answer]:
+        """What a callback found stands for the pipeline's calls at the sample to which the sampler went."""
+        sample, index = result[0] if isinstance(result, tuple) else result.prev_sample, self._run.grid_index + 1
+        answers = []
+        for call, output in denoiser.reused:
+            expected = denoiser.expected(call, sample, index)
+            answers.append(Answer(call, expected, output, versions(expected)))
+        return answers
+
+
+def _scheduler(pipe):
+    scheduler = getattr(pipe, "scheduler", None)
+    if not (callable(getattr(scheduler, "step", None)) and callable(getattr(scheduler, "set_timesteps", None))):
+        raise ValueError(
+            f"{type(pipe).__name__} has no scheduler with set_timesteps and step, to which guidance would be attached"
+        )
+    return scheduler
+
+
+def _networks(pipe, family: Family | None) -> dict[str, torch.nn.Module]:
+    """The networks to watch, by the pipeline's name for each: all while the family is not known."""
+    if family is None:
+        components = getattr(pipe, "components", None) or vars(pipe)
+        found = {name: network for name, network in components.items() if isinstance(network, torch.nn.Module)}
+        if not found:
+            raise ValueError(f"{type(pipe).__name__} has no network that guidance could be attached to")
+        return found
+    names = [name for name in (family.denoiser, family.second_denoiser) if name is not None]
+    networks = {name: getattr(pipe, name, None) for name in names}
+    found = {name: network for name, network in networks.items() if isinstance(network, torch.nn.Module)}
+    if not found:
+        raise ValueError(
+            f"{type(pipe).__name__} has no network {family.denoiser!r}, which its family names as the denoiser"
+        )
+    return found

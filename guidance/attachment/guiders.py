@@ -17,7 +17,7 @@ from diffusers.utils.torch_utils import unwrap_module
 
 from ..core.callback import Callback, Proceed, as_list, chain
 from ..core.configuration import from_config, to_config
-from ..core.step import Step
+from ..core.step import Pass, Step
 from ..core.trust import require_plain
 
 
@@ -124,6 +124,7 @@ class CallbackGuider(BaseGuidance):
         self.callbacks = from_config(list(guidance)) if is_config else as_list(guidance)
         self.guidance_scale = guidance_scale
         self._proceed = chain(self.callbacks)
+        self._run = Pass()
         try:
             described = to_config(self.callbacks)
         except ValueError:  # one that cannot be saved can be used
@@ -143,6 +144,8 @@ class CallbackGuider(BaseGuidance):
         pred = pred_cond
         if pred_uncond is not None:
             unknown = _Unknown()
+            if not self._step:
+                self._run = Pass()
             pred = self._proceed(
                 Step(
                     sample=unknown,
@@ -153,6 +156,7 @@ class CallbackGuider(BaseGuidance):
                     denoiser=unknown,
                     predicted=(pred_cond, pred_uncond),
                     weight=self.guidance_scale,
+                    run=self._run,
                 )
             )
         return GuiderOutput(pred=pred, pred_cond=pred_cond, pred_uncond=pred_uncond)

@@ -64,6 +64,11 @@ def convention(scheduler) -> str:
     )
 
 
+def is_understood(scheduler) -> bool:
+    """Whether the noise levels of the scheduler's samples are known."""
+    return any(cls.__name__ in _CONVENTION_OF for cls in type(scheduler).__mro__)
+
+
 def register_scheduler(name: str, like: str) -> None:
     """Treat the scheduler class `name` as the one called `like`.
 
@@ -125,16 +130,16 @@ def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
     return torch.rsqrt(1 + ratio.square()), ratio * torch.rsqrt(1 + ratio.square())
 
 
-def grid_index(scheduler, timestep: torch.Tensor, default: int) -> int:
+def sampler_index(scheduler, timestep: torch.Tensor) -> int | None:
     """Position of the coming step on the sampler's grid, as its `step` will see it; call before `step` runs.
 
-    `default` is for schedulers that keep no index of their own (DDPM, DDIM).
+    None for schedulers that keep no index of their own (DDPM, DDIM).
     """
     index = getattr(scheduler, "step_index", None)
     if index is None and hasattr(scheduler, "_init_step_index"):
         scheduler._init_step_index(timestep)  # what `step` would do first; the one look-up of a run, not a second one
         index = scheduler.step_index
-    return default if index is None else index
+    return index
 
 
 def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:

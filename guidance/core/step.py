@@ -1,6 +1,6 @@
 """What a callback sees: one evaluation of the denoiser, immutable, and the way to evaluate it elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -24,8 +24,11 @@ class Denoiser(Protocol):
 
     def predict(
         self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(cond, uncond) predictions at another sample and time; one more evaluation of the network."""
+    ) -> "Mapping[str, torch.Tensor] | tuple[torch.Tensor, torch.Tensor | None]":
+        """The predictions at another sample and time, by name, or as (cond, uncond); one more evaluation."""
+
+    def number_of(self, index: int) -> int:
+        """Which of the user's steps position `index` of the sampler's grid is, counted as `Step.index`."""
 
     def grid(self, index: int) -> torch.Tensor:
         """The timestep at position `index` of the sampler's grid."""
@@ -58,6 +61,10 @@ class Denoiser(Protocol):
         """What to say when there is no unconditional prediction: the argument to set."""
 
 
+class Pass:
+    """Identity of one pass over a sampler's grid, to keep something for each."""
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One evaluation of the denoiser, as the scheduler's `step` is about to use it. B samples, any trailing shape.
@@ -65,19 +72,24 @@ class Step:
     Attributes:
         sample: (B, ...) the noisy sample, `alpha * x0 + sigma * eps`, in the scheduler's own scaling.
         timestep: the scheduler's timestep, a 0-d tensor.
-        index, total: position of this evaluation in the pipeline's call, from 0, and how many there will be.
+        index, total: which of the user's steps this evaluation belongs to, from 0, and how many there will be. A
+            sampler that evaluates the network twice a step gives both evaluations at one noise level one index.
         prediction_type: the space of all predictions: "epsilon", "v_prediction", "sample" (x0) or "flow_prediction"
             (velocity eps - x0).
         denoiser: the network, to evaluate it elsewhere.
-        predicted: (cond, uncond) or None to evaluate the network when first asked; uncond is None without that pass.
+        predicted: the predictions by name, or (cond, uncond), where uncond is None without that pass; or None to
+            evaluate the network when first asked. See `predictions`.
         combined: the pipeline's own combination of the two, or None where it made none, or changed it afterwards (see
             `PostProcessing`); see `pipeline_prediction`.
         weight: of that combination where the pipeline tells it, or what finds it when asked; see `pipeline_weight`.
         grid_index: position on the sampler's grid, or None when off the grid.
+        first: position on the grid at which the pipeline's call began.
+        run: identity of the pass over the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
+        skipped: the unconditional pass was left out because no callback needs it here; see `Callback.needs`.
         elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
         ahead: how far along the sampler's grid `at` went from there, so that `index + ahead` is the position of this
-            evaluation; 0 off the grid.
+            evaluation, in the user's steps; 0 off the grid.
         notes: values that a callback wants traced, name -> (B,) tensor; see `Trace`. Names with a leading underscore
             are between callbacks, and not traced.
         handled: what callbacks did in place of the scheduler, which then leaves it out: "bounds", the clipping or
@@ -90,20 +102,34 @@ class Step:
     total: int
     prediction_type: str
     denoiser: Denoiser
-    predicted: tuple[torch.Tensor, torch.Tensor | None] | None = None
+    predicted: Mapping[str, torch.Tensor] | tuple[torch.Tensor, torch.Tensor | None] | None = None
     combined: torch.Tensor | None = None
     weight: float | torch.Tensor | Callable[[], float | torch.Tensor] | None = None
     grid_index: int | None = None
+    first: int = 0
+    run: Pass = field(default_factory=Pass)
     truncated: bool = False
+    skipped: bool = False
     elsewhere: bool = False
     ahead: int = 0
     notes: dict[str, torch.Tensor] = field(default_factory=dict)
     handled: set[str] = field(default_factory=set)
 
+    @cached_property
+    def predictions(self) -> Mapping[str, torch.Tensor]:
+        """All predictions (B, ...) of this evaluation by name, in the space of `prediction_type`: "cond", "uncond"
+        where the pipeline ran that pass, and whatever else its family names (see `Family.names`)."""
+        found = self.predicted
+        if found is None:
+            found = self.denoiser.predict(self.sample, self.timestep, lambda: self._level)
+        if isinstance(found, Mapping):
+            return found
+        return {name: value for name, value in zip(("cond", "uncond"), found, strict=True) if value is not None}
+
     @property
     def cond(self) -> torch.Tensor:
         """(B, ...) conditional prediction, in the space of `prediction_type`, in the network's dtype."""
-        return self._pair[0]
+        return self.predictions["cond"]
 
     @property
     def uncond(self) -> torch.Tensor:
@@ -112,20 +138,14 @@ class Step:
         Raises:
             MissingUnconditionalError: the pipeline ran without that pass; the message names the argument to set.
         """
-        if self._pair[1] is None:
+        if "uncond" not in self.predictions:
             raise MissingUnconditionalError(self.denoiser.missing)
-        return self._pair[1]
+        return self.predictions["uncond"]
 
     @property
     def has_unconditional(self) -> bool:
-        """Whether the pipeline ran the unconditional pass in this step."""
-        return self._pair[1] is not None
-
-    @cached_property
-    def _pair(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if self.predicted is not None:
-            return self.predicted
-        return self.denoiser.predict(self.sample, self.timestep, lambda: self._level)
+        """Whether the unconditional pass ran in this step."""
+        return "uncond" in self.predictions
 
     @cached_property
     def _level(self) -> Level:
@@ -179,8 +199,8 @@ class Step:
 
     def denoise(self, sample: torch.Tensor, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(cond, uncond) at another sample (B, ...) and training time, with this call's conditioning."""
-        other = self.at(sample, timestep=timestep)
-        return other._pair
+        predictions = self.at(sample, timestep=timestep).predictions
+        return predictions["cond"], predictions.get("uncond")
 
     def at(self, sample: torch.Tensor, *, index: int | None = None, timestep: torch.Tensor | None = None) -> "Step":
         """The step at another sample (B, ...) and a position of the sampler's grid, or any training time.
@@ -205,7 +225,7 @@ class Step:
             combined=None,
             weight=self.pipeline_weight if self.has_unconditional else None,
             elsewhere=True,
-            ahead=0 if index is None or self.grid_index is None else self.ahead + index - self.grid_index,
+            ahead=0 if index is None or self.grid_index is None else self.denoiser.number_of(index) - self.index,
             notes={},
             handled=set(),
         )

@@ -65,9 +65,9 @@ class Watch:
         self.detection: Detection | None = None
         self._found: list[torch.Tensor] = []
         if hasattr(pipe, "image_processor"):
-            undo = Replacement(pipe.image_processor, "postprocess", self._postprocess).undo
+            undo = Replacement(pipe.image_processor, "postprocess", self._postprocess).install().undo
         elif getattr(pipe, "vae", None) is not None:
-            undo = Replacement(pipe.vae, "decode", self._decode).undo
+            undo = Replacement(pipe.vae, "decode", self._decode).install().undo
         else:
             raise ValueError(
                 f"{type(pipe).__name__} has no image_processor and no vae, so there are no pictures to see"

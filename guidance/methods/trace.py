@@ -10,8 +10,9 @@ from diffusers.configuration_utils import register_to_config
 from ..core.callback import Callback, Proceed
 from ..core.combine import effective_weight, sample_norm
 from ..core.files import write_atomic, write_json
+from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
-from ..core.step import Step
+from ..core.step import Pass, Step
 
 
 #: What `Trace` measures: name -> (axis label, function of (step, prediction) to a (B,) or 0-d tensor).
@@ -63,10 +64,12 @@ class Trace(Callback):
     prediction, which is what training compares with the target.
 
     Attributes:
-        runs: one dict for each call of the pipeline, name -> list of tensors, one a step.
+        runs: one dict for each call of the pipeline, name -> list of tensors, one an evaluation of the network. "step"
+            is the number of the step, from 0. Where a value is missing (the ratio without an unconditional pass, the
+            level of a scheduler that is not understood) it is None.
 
     Args:
-        levels: also record alpha and sigma; switch off for schedulers that are not understood.
+        levels: also record alpha and sigma, where the scheduler is understood.
         error: also record `error` and `cond_error`, of the step before.
         start, stop: see `Callback`.
     """
@@ -75,28 +78,35 @@ class Trace(Callback):
     def __init__(self, levels: bool = True, error: bool = False, start: float = 0.0, stop: float = 1.0):
         super().__init__(start, stop)
         self.levels, self.error = levels, error
-        self.runs: list[dict[str, list[torch.Tensor]]] = []
-        self._last_index = -1
+        self.runs: list[dict[str, list[torch.Tensor | None]]] = []
+        self._run: Pass | None = None  # of the last row
         self._target: torch.Tensor | None = None  # of the next step
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
         if step.elsewhere:  # a callback further out evaluates the network again
             return prediction
-        if not self.runs or step.index <= self._last_index:
+        if not self.runs or step.run is not self._run:
             self.runs.append({})
             self._target = None
-        self._last_index = step.index
+        self._run = step.run
         measures = _MEASURES | (_GUIDED_MEASURES if step.has_unconditional else {})
-        if self.levels:
+        if self.levels and is_understood(step.denoiser.scheduler):
             measures = measures | _LEVEL_MEASURES
         values = {name: measure(step, prediction) for name, (_, measure) in measures.items()}
         if self.error:
             values |= self._errors(step, prediction)
-        for name, value in (values | step.notes).items():
-            if not name.startswith("_"):
-                self.runs[-1].setdefault(name, []).append(value.detach())
+        self._append({"step": torch.tensor(step.index)} | values | step.notes)
         return prediction
+
+    def _append(self, values: dict[str, torch.Tensor]) -> None:
+        run = self.runs[-1]
+        rows = len(run.get("step", ()))
+        for name in values.keys() - run.keys():
+            if not name.startswith("_"):
+                run[name] = [None] * rows
+        for name, row in run.items():
+            row.append(values[name].detach() if name in values else None)
 
     def _errors(self, step: Step, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
         # DiffIER's result is not what the network says here.
@@ -114,21 +124,22 @@ class Trace(Callback):
         data = self.to_dict(run)
         if name not in data:
             raise ValueError(f"the trace has no {name}; make it with Trace(error=True)")
-        return data[name].sum(0)
+        return data[name].nansum(0)
 
     def clear(self) -> None:
         """Forget what was recorded."""
         self.runs.clear()
 
     def to_dict(self, run: int = -1) -> dict[str, torch.Tensor]:
-        """One call of the pipeline: name -> (steps,) or (steps, B) float32 CPU tensor. The one transfer happens here.
+        """One call of the pipeline: name -> (rows,) or (rows, B) float32 CPU tensor, a row for each evaluation; NaN
+        where a value is missing. The one transfer happens here.
 
         Raises:
             ValueError: nothing was recorded.
         """
         if not self.runs:
             raise ValueError("the trace is empty: call the pipeline while the trace is attached, then ask")
-        return {name: torch.stack([v.float() for v in values]).cpu() for name, values in self.runs[run].items()}
+        return {name: _stacked(values) for name, values in self.runs[run].items()}
 
     def to_json(self, path: str | os.PathLike) -> Path:
         """Write all calls as `{"runs": [{name: numbers}, ...]}`, atomically; values that are not finite become null."""
@@ -151,13 +162,32 @@ class Trace(Callback):
             raise ValueError(f"the trace has no {', '.join(missing)}; it has {', '.join(data)}")
         figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            values = data[name].reshape(len(data[name]), -1)
-            axes.plot(values.numpy(), color="tab:blue", alpha=min(0.5, 4 / values.shape[1]), linewidth=0.8)
-            axes.plot(values.mean(1).numpy(), color="tab:red", linewidth=2, label="mean over samples")
-            axes.set(xlabel="step", ylabel=_LABELS.get(name, name))
+            steps, values = data["step"].numpy(), data[name].reshape(len(data[name]), -1)
+            faint = min(0.5, 4 / values.shape[1])
+            axes.plot(steps, values.numpy(), ".-", markersize=2, color="tab:blue", alpha=faint, linewidth=0.8)
+            axes.plot(steps, values.mean(1).numpy(), color="tab:red", linewidth=2, label="mean over samples")
+            axes.set(xlabel="step", ylabel=_LABELS.get(name, name), **_limits(values))
             axes.legend(frameon=False)
             axes.grid(alpha=0.3)
         return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+
+
+def _stacked(values: list[torch.Tensor | None]) -> torch.Tensor:
+    missing = torch.full_like(next(value for value in values if value is not None), torch.nan, dtype=torch.float32)
+    return torch.stack([missing if value is None else value.float() for value in values]).cpu()
+
+
+def _limits(values: torch.Tensor) -> dict:
+    """Of the axis: none smaller than a tenth of the values, so that rounding does not look like a change."""
+    finite = values[values.isfinite()]
+    if not len(finite):
+        return {}
+    low, high = finite.min().item(), finite.max().item()
+    least = 0.1 * max(abs(low), abs(high))
+    if high - low >= least:
+        return {}
+    middle = (low + high) / 2
+    return {"ylim": (middle - least / 2 or -0.5, middle + least / 2 or 0.5)}
 
 
 def _numbers(value):

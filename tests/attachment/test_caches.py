@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 
-from diffusion_guidance import CFG, attach
+from diffusion_guidance import CFG, DiffIER, attach
 
 from ..tiny_families import FAMILIES, relative_error
 
@@ -30,16 +30,29 @@ def test_evaluations_of_callbacks_neither_use_nor_disturb_a_cache():
     assert not hits[0] and any(hits)  # the pipeline's own predictions are the cache's, those of the callback exact
 
 
-def test_a_cache_that_counts_calls_is_refused_when_the_network_is_evaluated_again():
+def test_a_cache_that_counts_calls_does_not_see_those_of_callbacks():
     pipe = TWO_CALLS.pipe()
+    exact = TWO_CALLS.draw(pipe)
     pipe.transformer.enable_cache(
         PyramidAttentionBroadcastConfig(
-            spatial_attention_block_skip_range=2, current_timestep_callback=lambda: pipe._current_timestep
+            spatial_attention_block_skip_range=2,
+            spatial_attention_timestep_skip_range=(-1, 1001),
+            current_timestep_callback=lambda: int(pipe._current_timestep),
         )
     )
     plain = TWO_CALLS.draw(pipe)
+    assert relative_error(plain, exact) > 1e-4
+    pipe.transformer._reset_stateful_cache()
+    with attach(pipe, [CFG(weight=TWO_CALLS.weight), DiffIER(1, 0.0)]):
+        assert torch.equal(TWO_CALLS.draw(pipe), plain)
+
+
+def test_a_forward_that_somebody_replaced_serves_the_pipeline_and_is_refused_when_evaluated_again():
+    """As DeepCache does: its wrapper shows no names of arguments, and counts the calls."""
+    pipe = TWO_CALLS.pipe()
+    plain, forward = TWO_CALLS.draw(pipe), pipe.transformer.forward
+    pipe.transformer.forward = lambda *args, **kwargs: forward(*args, **kwargs)
     with attach(pipe, CFG(weight=TWO_CALLS.weight)):
         assert torch.equal(TWO_CALLS.draw(pipe), plain)
-    again = attach(pipe, lambda step, proceed: proceed(step.at(step.sample, timestep=step.timestep)))
-    with again, pytest.raises(RuntimeError, match=r"PyramidAttentionBroadcastConfig counts .* disable_cache"):
+    with attach(pipe, DiffIER()), pytest.raises(RuntimeError, match="forward of this network was replaced"):
         TWO_CALLS.draw(pipe)

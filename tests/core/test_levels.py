@@ -12,7 +12,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from diffusion_guidance import CFG, Trace, attach
+from diffusion_guidance import CFG, GuidanceInterval, Trace, attach
 from diffusion_guidance.core.levels import convention, level_at_index, level_at_timestep, register_scheduler
 from diffusion_guidance.core.parameterization import to_x0
 
@@ -96,11 +96,12 @@ def test_the_end_of_the_grid_is_clean():
 
 def test_an_unknown_scheduler_is_an_error_only_when_a_callback_asks():
     pipe = tiny_dit(scheduler=IPNDMScheduler())
-    with attach(pipe, [CFG(4.0), Trace(levels=False)]):
+    with attach(pipe, [CFG(4.0), trace := Trace()]):  # an observer does without
         draw_dit(pipe)
+    assert "sigma" not in trace.to_dict()
     with (
         pytest.raises(ValueError, match=r"IPNDMScheduler is not understood.*register_scheduler"),
-        attach(pipe, Trace()),
+        attach(pipe, GuidanceInterval()),
     ):
         draw_dit(pipe)
 

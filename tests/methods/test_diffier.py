@@ -189,17 +189,17 @@ def test_reduced_contracts_a_linear_map_as_its_docstring_says():
 )
 def test_evaluations_are_counted_exactly(iterations, reuse, evaluations):
     pipe, calls = GaussianPipeline(MEANS), 0
-    network = pipe.transformer.forward
 
-    def counting(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        return network(*args, **kwargs)
+    class Counting(type(pipe.transformer)):
+        def forward(self, hidden_states, timestep, labels):
+            nonlocal calls
+            calls += 1
+            return super().forward(hidden_states, timestep, labels)
 
-    pipe.transformer.forward = counting
+    pipe.transformer.__class__ = Counting
     samples, counted, _ = run([DiffIER(iterations, 0.5, reuse=reuse)], 5, pipe=pipe)
     assert calls == counted == evaluations
-    assert pipe.transformer.forward is counting
+    assert "forward" not in vars(pipe.transformer)
     assert torch.isfinite(samples).all()
 
 

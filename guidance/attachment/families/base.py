@@ -83,6 +83,7 @@ class Family:
         post_processing: what the pipeline does to its combination, or None.
         second_denoiser: the attribute of a second network, which takes over at some noise level. Evaluated again, at
             whatever time, is the one that ran in the step.
+        names: of all predictions of a step, in order, where it makes more than two; "cond" and "uncond" among them.
         inside: where the sample lies in the network's argument.
         outside: where the prediction lies in the network's output.
     """
@@ -104,12 +105,15 @@ class Family:
     guided: Callable[[Call], bool] | None = None
     post_processing: PostProcessing | None = None
     second_denoiser: str | None = None
+    names: tuple[str, ...] = ()
     inside: Layout = PLAIN
     outside: Layout = PLAIN
 
     def __post_init__(self):
-        if self.calls not in (1, 2):
+        if self.calls not in (1, 2) and type(self) is Family:
             raise ValueError(f"a family calls its denoiser once or twice a step, got calls={self.calls}")
+        if self.names and not {"cond", "uncond"} <= set(self.names):
+            raise ValueError(f'names must have "cond" and "uncond" among them, got {self.names}')
         if self.post_processing is not None and self.weight is None:
             raise ValueError("a family with post_processing needs weight, since it cannot be recovered after that")
 
@@ -123,7 +127,7 @@ class Family:
     def is_guided(self, observed: Observed) -> bool:
         """Whether the pipeline ran the unconditional pass in this step."""
         if self.guided is not None:
-            return self.guided(observed.calls[0])
+            return observed.once("guided", lambda: self.guided(observed.calls[0]))
         samples = len(observed.sample) // (2 if self.doubled else 1)
         return sum(len(call.output) for call in observed.calls) >= 2 * samples
 
@@ -147,9 +151,26 @@ class Family:
         found = self.predictions(outputs, self.stepped(observed)[0])
         if len(found) == 1:
             return found[0], None
+        if self.names and len(found) == len(self.names):
+            return found[self.names.index("cond")], found[self.names.index("uncond")]
         if len(found) != 2:
             raise ValueError(f"{len(found)} predictions, where a family of this kind combines two")
         return (found[0], found[1]) if self.cond_first else (found[1], found[0])
+
+    def named(self, outputs: list, observed: Observed, sample: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All predictions by name, as callbacks see them: those of `split`, and the others that `names` has."""
+        named = {}
+        if self.names:
+            found = self.predictions(outputs, self.stepped(observed)[0])
+            named = dict(zip(self.names, found, strict=True)) if len(found) == len(self.names) else {}
+        cond, uncond = self.split(outputs, observed, sample)
+        return named | ({"cond": cond} if uncond is None else {"cond": cond, "uncond": uncond})
+
+    def cond_position(self, count: int) -> int:
+        """Position of the conditional prediction among the `count` that a step makes."""
+        if count == len(self.names):
+            return self.names.index("cond")
+        return 0 if self.cond_first else count - 1
 
     def inputs(
         self,

@@ -186,8 +186,8 @@ class ClassifierGuidance(Callback):
         if learned is not None:
             before = step.denoiser.level(None, step.grid_index - 1) if step.grid_index else None
             variance = learned_variance(learned, now, then, before)
-        first = step.grid_index - step.index - step.ahead  # the variance falls along the trajectory
-        largest, _ = ancestral(step.denoiser.level(None, first), step.denoiser.level(None, first + 1))
+        # The variance falls along the trajectory.
+        largest, _ = ancestral(step.denoiser.level(None, step.first), step.denoiser.level(None, step.first + 1))
         time = (steps - 1 - index) / steps
         return variance_shift(gradient, variance, largest, time, self.gamma, self.scale) / (share * c0)
 

@@ -98,11 +98,11 @@ def landing(step: Step) -> tuple[int, int, Level | None, float]:
     """
     if step.grid_index is None:
         raise ValueError('the schedules "ddpm" and "edm" need a step of the sampler\'s grid; "x0" works anywhere')
-    position = step.index + step.ahead
+    steps = step.total
     if getattr(step.denoiser.component("scheduler"), "order", 1) == 1:
-        return position, step.total, step.denoiser.level(None, step.grid_index + 1), 1.0
-    number, steps = position // 2, (step.total + 1) // 2
-    if position % 2:
+        return step.index + step.ahead, steps, step.denoiser.level(None, step.grid_index + 1), 1.0
+    number, second = divmod(step.grid_index - step.first, 2)
+    if second:
         return number, steps, None, 0.0
     return number, steps, step.denoiser.level(None, step.grid_index + 1), 1.0 if number == steps - 1 else 0.5
 

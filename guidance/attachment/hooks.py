@@ -1,0 +1,79 @@
+"""Hooks on one network: they see its calls, and leave its copies alone."""
+
+from collections.abc import Callable
+
+import torch
+
+from .replacement import Replacement
+
+
+class Hooks:
+    """Has `before(module, args, kwargs)` and `after(module, output)` called around the calls of `module`.
+
+    `before` returns None, or other (args, kwargs); `after` returns None, or another output. A network that
+    `module.compile()` compiled is wrapped as a whole, since hooks would be compiled with it.
+    """
+
+    def __init__(self, module: torch.nn.Module, before: Callable, after: Callable):
+        self.module, self._before, self._after = module, before, after
+        self._compiled = Replacement(module, "_compiled_call_impl", self._call)
+
+    def install(self) -> None:
+        """Do nothing where they are in place; also after the network was compiled, or compiled again, meanwhile."""
+        if getattr(self.module, "_compiled_call_impl", None) is None:
+            if not any(hook.owner is self for hook in self._own(self.module._forward_pre_hooks).values()):
+                self.module.register_forward_pre_hook(_Hook(self, self._enter), with_kwargs=True)
+                self.module.register_forward_hook(_Hook(self, self._leave), with_kwargs=True)
+        elif not self._compiled.in_place:
+            self.remove()
+            self._compiled = Replacement(self.module, "_compiled_call_impl", self._call)
+            self._compiled.install()
+
+    def remove(self) -> None:
+        """Found by looking, so that an interrupt at any line of `install` leaves nothing."""
+        self._compiled.undo()
+        for hooks in (self.module._forward_pre_hooks, self.module._forward_hooks):
+            for key in self._own(hooks):
+                hooks.pop(key, None)
+                self.module._forward_pre_hooks_with_kwargs.pop(key, None)
+                self.module._forward_hooks_with_kwargs.pop(key, None)
+
+    def _own(self, hooks: dict) -> dict:
+        return {key: hook for key, hook in hooks.items() if isinstance(hook, _Hook) and hook.owner is self}
+
+    def _enter(self, module, args, kwargs=None):
+        # Without kwargs: another thread is just registering this hook, or removing it. It is not that thread's call.
+        return None if kwargs is None else self._before(module, args, kwargs)
+
+    def _leave(self, module, args, *rest):
+        return None if len(rest) < 2 else self._after(module, rest[1])
+
+    def _call(self, original, *args, **kwargs):
+        args, kwargs = self._before(self.module, args, kwargs) or (args, kwargs)
+        output = original(*args, **kwargs)
+        changed = self._after(self.module, output)
+        return output if changed is None else changed
+
+
+class _Hook:
+    """A function in a module's dictionary of hooks; in copies and pickles of the module it does nothing."""
+
+    def __init__(self, owner: Hooks, function: Callable):
+        self.owner, self._function = owner, function
+
+    def __call__(self, *args):
+        return self._function(*args)
+
+    def __deepcopy__(self, memo: dict):
+        return nothing
+
+    def __reduce__(self):
+        return _nothing, ()
+
+
+def nothing(*_) -> None:
+    """What a hook is in a copy of its network."""
+
+
+def _nothing() -> Callable:
+    return nothing

@@ -1,0 +1,97 @@
+"""One run of a pipeline: from its scheduler's timesteps to the end of its call, or a loop written by hand."""
+
+import threading
+
+import torch
+
+from ..core.levels import sampler_index
+from ..core.position import place, place_by_value, step_number
+from ..core.step import Pass
+
+
+class Run:
+    """Where a run is on the sampler's grid, by the timestep in hand.
+
+    Attributes:
+        thread: identity of the thread in which it runs.
+        by_hand: whether a loop written by hand makes it; otherwise the pipeline's own call.
+        identity: of this pass over the grid; a loop written by hand may pass several times.
+        grid_index: position on the grid of the evaluation in hand; -1 before the first.
+        first: position on the grid at which this pass began.
+        index, total: which of the user's steps this evaluation is, from 0, and how many this pass has.
+        guided: whether any evaluation of this pass had an unconditional prediction.
+    """
+
+    def __init__(self, pipe, scheduler, by_hand: bool):
+        self.pipe, self.scheduler, self.by_hand = pipe, scheduler, by_hand
+        self.thread = threading.get_ident()
+        self.grid_index, self.first = -1, 0
+        self.identity, self.index, self.total = Pass(), 0, 0
+        self.guided = False
+        self._values: list[float] | None = None
+        self._marked = not by_hand and _mark(pipe)
+        self._evaluations: int | None = None  # of this call, where the pipeline says so
+
+    def advance(self, timestep: torch.Tensor | float) -> None:
+        """Take note of the evaluation at `timestep`, one of the scheduler's."""
+        before, self.grid_index = self.grid_index, self._locate(timestep)
+        if before < 0:
+            self._evaluations = None if self.by_hand else _written(self.pipe)
+        if before < 0 or self.grid_index <= before:
+            self._begin_pass()
+        self.index = self.number_of(self.grid_index)
+
+    def number_of(self, index: int) -> int:
+        """Which of the user's steps position `index` of the grid is, counted as `self.index`."""
+        return step_number(self.scheduler, index) - step_number(self.scheduler, self.first)
+
+    @property
+    def is_last(self) -> bool:
+        return self.index + 1 >= self.total
+
+    def end(self) -> None:
+        if self._marked:
+            _written(self.pipe)
+
+    def _begin_pass(self) -> None:
+        self.identity, self.first, self.guided = Pass(), self.grid_index, False
+        last = len(self.scheduler.timesteps) - 1
+        if isinstance(self._evaluations, int) and self._evaluations > 0:
+            last = min(last, self.first + self._evaluations - 1)
+        self.total = self.number_of(last) + 1
+
+    def _locate(self, timestep: torch.Tensor | float) -> int:
+        index = sampler_index(self.scheduler, timestep)
+        if index is None:
+            index = place(self.scheduler.timesteps, timestep)
+        if index is not None:
+            return index
+        expected = (self.grid_index + 1) % len(self.scheduler.timesteps)
+        if self.grid_index < 0 and isinstance(timestep, torch.Tensor):
+            timestep = timestep.cpu()  # waits for the device, in the first step alone
+        if isinstance(timestep, torch.Tensor) and timestep.device.type != "cpu":
+            return expected
+        if self._values is None:
+            self._values = self.scheduler.timesteps.tolist()
+        index = place_by_value(self._values, timestep, expected)
+        return expected if index is None else index
+
+
+class _Before(int):
+    """The number of timesteps of an earlier call, until the call that runs writes its own."""
+
+
+def _mark(pipe) -> bool:
+    before = vars(pipe).get("_num_timesteps")
+    if isinstance(before, int):
+        vars(pipe)["_num_timesteps"] = _Before(before)
+    return isinstance(before, int)
+
+
+def _written(pipe) -> int | None:
+    """How many evaluations the pipeline says that this very call has."""
+    number = vars(pipe).get("_num_timesteps")
+    if not isinstance(number, _Before):
+        return number
+    vars(pipe)["_num_timesteps"] = int(number)
+    return None
