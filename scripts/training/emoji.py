@@ -51,8 +51,8 @@ Trained from scratch by scripts/training/emoji.py.
 as diffusers requires for every Stable Diffusion 3 without its third text encoder. Pass `max_sequence_length=1`: it was
 trained with one of the zero tokens that stand for that encoder. 300 pairs of style and name (`held_out` in
 guidance/worlds/emoji.py) were never shown, neither to the autoencoder nor to the transformer. `names` below is how many
-names were learned in the end: other names, and words outside their captions, draw nothing sensible. docs/emoji.md has
-48 drawings and says what the model does not do.
+names were learned in the end; other names were not tried. docs/emoji.md has 48 drawings and says what the model does
+not do.
 
 Trained on renderings of these drawings, which are not part of this repository:
 
