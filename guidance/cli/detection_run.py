@@ -6,10 +6,12 @@ import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from tqdm import tqdm
 
+from ..core.locking import locked_file
 from ..detection.results import ResultFile, encode_rows, settings_path
 from ..detection.rigid import Detector
 from ..detection.scoring import batched, score_files
@@ -51,7 +53,8 @@ class Tally:
 def run_detection(args: Namespace) -> int:
     """Calibrate or score; the exit code."""
     check(args)
-    tally = {"calibrate": run_calibrate, "score": run_score}[args.command](args)
+    with nullcontext() if args.table is None else locked_file(args.table):
+        tally = {"calibrate": run_calibrate, "score": run_score}[args.command](args)
     return PARTLY if tally.errors and not args.skip_errors else DONE
 
 
@@ -114,6 +117,9 @@ def run(args: Namespace, detector: Detector) -> Tally:
         batches = listed()
         sys.stdout.buffer.write(encode_rows([], ".csv", header=True))
     else:
+        if args.overwrite and settings_path(args.table).is_file():  # without it, the file is not one of ours
+            args.table.unlink(missing_ok=True)
+            settings_path(args.table).unlink()
         results = ResultFile(args.table, settings(args, detector))
         if changed := results.changed(listed()):
             print(f"{len(changed)} batches have files that were changed; scoring them again", file=sys.stderr)
@@ -160,6 +166,3 @@ def check(args: Namespace) -> None:
     args.files = sum(1 for _ in list_files(args.paths, args.own))
     if not args.files:
         raise ValueError("there are no files in what was given")
-    if args.overwrite and kept and kept.is_file():  # without it, the file is not one of ours
-        args.table.unlink(missing_ok=True)
-        kept.unlink()
