@@ -16,10 +16,11 @@ COMMANDS = {
     "evaluate": "FID runs: sample and score, compare sets of images, sweep over settings",
     "calibrate": "calibration of a classifier along trajectories, and its temperatures",
     "detect": "real or generated: calibrate on real images, score files and folders",
+    "fit": "settings of RAAG for a model, from a few runs of its own pipeline",
     "describe": "show what attaching to a pipeline finds in it",
     "demo": "draw with the shipped checkpoints",
 }
-EXTRAS = {"evaluate": "evaluation", "calibrate": "evaluation", "detect": "detection", "demo": "demo"}
+EXTRAS = {"evaluate": "evaluation", "calibrate": "evaluation", "detect": "detection", "demo": "demo", "fit": "plots"}
 NAME = "diffusion-guidance"
 
 

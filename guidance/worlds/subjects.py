@@ -69,5 +69,5 @@ def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[t
     ]
     folder = Path(assets) / name
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not there; scripts/training/{world}.py makes it")
+        raise ValueError(f"{folder} is not there; python -m scripts.training.{world} makes it")
     return kind.from_pretrained(folder).eval().to(device), folder
