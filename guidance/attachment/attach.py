@@ -234,6 +234,10 @@ class Attachment:
                 calls.append(call)
         if self._run.by_hand:
             calls = calls[-self.family.calls :]
+        if not given["sample"].numel():
+            raise RuntimeError(
+                f"the scheduler of {type(self.pipe).__name__} is given no sample at all: stepping only a part of what the network predicts is not supported"
+            )
         self._check(calls, name)
         found = dict(self._told_guided)
         return Observed(

@@ -9,7 +9,6 @@ from ..core.position import place, place_by_value, step_number
 from ..core.step import Pass
 
 
-
 class Run:
     """Where a run is on the sampler's grid, by the timestep in hand.
 

@@ -178,9 +178,9 @@ def test_nothing_waits_for_the_device(tiny):
         guide = attachment._guide
 
         def watch(*args):
-            if attachment._index == 0:
+            if attachment._run.index == 0:
                 return guide(*args)
-            watched.append(attachment._index)
+            watched.append(attachment._run.index)
             with NoSynchronisation():
                 return guide(*args)
 
