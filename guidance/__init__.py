@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .methods.classifier.smooth import smoothed
     from .methods.classifier.temperatures import fit_temperatures
     from .methods.diffier import DiffIER
+    from .methods.fit import RAAGFit, fit_raag
+    from .methods.perp_neg import perp_neg
     from .methods.raag import RAAG, raag, raag_ratio, raag_weight
     from .methods.trace import Trace
     from .networks.classifiers import load_classifier
@@ -81,6 +83,7 @@ __all__ = [
     "GuiderCallback",
     "ImageClassifier",
     "MissingUnconditionalError",
+    "RAAGFit",
     "Step",
     "Trace",
     "assets_folder",
@@ -92,6 +95,7 @@ __all__ = [
     "detach",
     "detect",
     "effective_weight",
+    "fit_raag",
     "fit_temperatures",
     "from_config",
     "latent_decoder",
@@ -100,6 +104,7 @@ __all__ = [
     "load_pipeline",
     "minder_similarity",
     "parse_guidance",
+    "perp_neg",
     "raag",
     "raag_ratio",
     "raag_weight",

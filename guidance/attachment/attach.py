@@ -16,16 +16,19 @@ import torch
 
 from ..core.bounds import unbounded
 from ..core.callback import as_list, chain
+from ..core.levels import is_understood, level_at_index, network_input
 from ..core.step import Step
 from .arguments import versions
 from .caches import Isolation
 from .caller import calls_itself, running
 from .denoiser import StepDenoiser
-from .families import Call, Evaluation, Family, Observed, PostProcessing, find_family
+from .establish import as_made_by_hand, establish, of_family
+from .families import Call, Evaluation, Family, Observed, PostProcessing, registered_family
 from .passes import Answer, Passes
 from .recorder import Recorder, by_name, names_of
 from .replacement import Replacement
 from .run import Run
+from .verification import verify as check
 
 
 _STEP = ("model_output", "timestep", "sample")  # what the `step` of every scheduler begins with
@@ -47,8 +50,9 @@ def attach(
         pipe: a diffusers pipeline; its code is not touched.
         guidance: a callback, or several, applied in order: the first is nearest to the network.
         family: how the pipeline calls its network; by default the one that is registered for its class (see
-            `register_family`).
+            `register_family`), and without one it is inferred in the first guided step.
         verify: check in the first guided step of a run that the family describes it, with one read of the device.
+            What is not described there stops the run with a FamilyError, a ValueError.
         check_finite: stop with an error at the first prediction that is not finite. It waits for the device at every
             step, so it is for finding a fault, not for production.
         post_process: whether what the pipeline does to its combination (`guidance_rescale`, QwenImage's norm, SD3's
@@ -61,7 +65,7 @@ def attach(
         written by hand that step the pipeline's scheduler.
 
     Raises:
-        ValueError: the pipeline's family is unknown, or the pipeline has no scheduler that could be watched.
+        ValueError: the pipeline has no scheduler, or no network, that could be watched.
         TypeError: `guidance` is not callable or a list of callables.
         RuntimeError: something is attached to the pipeline already.
     """
@@ -83,7 +87,7 @@ class Attachment:
 
     Attributes:
         pipe, callbacks: as given.
-        family: how the pipeline calls its network.
+        family: how the pipeline calls its network; None until it is inferred.
     """
 
     def __init__(
@@ -103,7 +107,9 @@ class Attachment:
                 f"guidance is attached to this {type(pipe).__name__} already; leave that `with` block (or call "
                 "diffusion_guidance.detach(pipe)) first, or pass all callbacks in one list"
             )
-        self.family: Family = family or find_family(pipe)
+        self.family: Family | None = family or registered_family(pipe)
+        self._inferring = self.family is None
+        self._verified: Run | None = None  # the last run in which the family was checked
         self.scheduler = _scheduler(pipe)
         self._proceed = chain(callbacks)
         names = names_of(self.scheduler.step)
@@ -203,8 +209,11 @@ class Attachment:
         if self._run is None or self._run.thread != threading.get_ident():
             self._begin(by_hand=caller is None)
         given = by_name(self._step_names, args, kwargs)
-        observed = self._observe(given)
         self._run.advance(given["timestep"])
+        if self._inferring:
+            self._infer(given)
+        observed = self._observe(given)
+        self._check_family(observed)
         denoiser = StepDenoiser(observed, self.family, self._run, self._recorder, given, self._isolations)
         try:
             with self._recorder.pause():  # a callback may call the network
@@ -224,6 +233,28 @@ class Attachment:
             self._passes.answer(self._answers(denoiser, result))
         return result
 
+    def _infer(self, given: dict) -> None:
+        """The family of this step; for good once the pipeline guides."""
+        seen = Observed(
+            self.pipe, tuple(self._recorder.calls), given["model_output"], given["timestep"], given["sample"]
+        )
+        self.family = establish(seen, None, self._scaled, self.verify)
+        if self.family.is_guided(of_family(seen, self.family)):
+            self._inferring, self._verified = False, self._run
+            self._recorder.keep_only(self.family.denoiser, self.family.second_denoiser)
+
+    def _check_family(self, observed: Observed) -> None:
+        if not self.verify or self._inferring or self._verified is self._run:
+            return
+        if self.family.guided is not None or self.family.is_guided(observed):
+            self._verified = self._run
+            check(as_made_by_hand(self.family) if self._run.by_hand else self.family, observed, self._scaled)
+
+    def _scaled(self, sample: torch.Tensor) -> torch.Tensor | None:
+        if not is_understood(self.scheduler):
+            return None
+        return network_input(self.scheduler, sample, lambda: level_at_index(self.scheduler, self._run.grid_index))
+
     def _observe(self, given: dict) -> Observed:
         name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
         calls, aside = [], None
@@ -234,10 +265,6 @@ class Attachment:
                 calls.append(call)
         if self._run.by_hand:
             calls = calls[-self.family.calls :]
-        if not given["sample"].numel():
-            raise RuntimeError(
-                f"the scheduler of {type(self.pipe).__name__} is given no sample at all: stepping only a part of what the network predicts is not supported"
-            )
         self._check(calls, name)
         found = dict(self._told_guided)
         return Observed(
@@ -340,8 +367,14 @@ def _scheduler(pipe):
     return scheduler
 
 
-def _networks(pipe, family: Family) -> dict[str, torch.nn.Module]:
-    """The networks to watch, by the pipeline's name for each."""
+def _networks(pipe, family: Family | None) -> dict[str, torch.nn.Module]:
+    """The networks to watch, by the pipeline's name for each: all while the family is not known."""
+    if family is None:
+        components = getattr(pipe, "components", None) or vars(pipe)
+        found = {name: network for name, network in components.items() if isinstance(network, torch.nn.Module)}
+        if not found:
+            raise ValueError(f"{type(pipe).__name__} has no network that guidance could be attached to")
+        return found
     names = [name for name in (family.denoiser, family.second_denoiser) if name is not None]
     networks = {name: getattr(pipe, name, None) for name in names}
     found = {name: network for name, network in networks.items() if isinstance(network, torch.nn.Module)}

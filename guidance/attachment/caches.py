@@ -71,7 +71,7 @@ def _replaced_forward(part: torch.nn.Module) -> str | None:
     """What somebody put in the place of the `forward` of `part`, or of all of its class, and what it replaced."""
     name = f"{type(part).__name__}.forward"
     own = vars(part).get("forward")
-    if own is not None and not _known(own):
+    if own is not None and not _known(part, own):
         return f"the {name} of this network"
     owner = next(cls for cls in type(part).__mro__ if "forward" in vars(cls))
     where = getattr(vars(owner)["forward"], "__module__", None) or owner.__module__
@@ -80,13 +80,15 @@ def _replaced_forward(part: torch.nn.Module) -> str | None:
     return None
 
 
-def _known(forward) -> bool:
+def _known(part: torch.nn.Module, forward) -> bool:
     """Whether those who replace a forward without keeping anything did: offloading, hooks of diffusers, compilation."""
     from .replacement import Replacement
 
+    if getattr(forward, "__func__", None) is type(part).forward:
+        return True  # put back by diffusers' hooks
+    hooked = getattr(getattr(part, "_diffusers_hook", None), "hooks", None)  # a registry of hooks may be empty
+    if hasattr(part, "_hf_hook") or hooked or isinstance(forward, Replacement):
+        return True
     while isinstance(forward, functools.partial):
         forward = forward.func
-    where = getattr(forward, "__module__", None) or ""
-    if isinstance(forward, Replacement) or where.startswith(("accelerate.", "diffusers.")):
-        return True
     return hasattr(forward, "_torchdynamo_orig_callable")

@@ -51,8 +51,7 @@ def _code(function: object) -> CodeType | None:
     while isinstance(function, functools.partial):
         function = function.func
     code = getattr(function, "__code__", None)
-    call = vars(type(function)).get("__call__") if code is None else None
-    return code or getattr(call, "__code__", None)
+    return code or getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 (its code is wanted)
 
 
 def _self(frame: FrameType) -> object | None:

@@ -1,100 +1,90 @@
-"""Draw pictures with any diffusers pipeline and any guidance, one file a seed.
+"""Draw images with any diffusers pipeline and any guidance, one file a seed.
 
     diffusion-guidance generate assets/shapes --seeds 0-15 --steps 10 --out out/raag \\
         --guidance raag:w_max=10,alpha=8 --call max_sequence_length=1 \\
         --prompt "a red circle at the top left and a blue star at the bottom right on a dark background"
 
-Guidance is applied in order: the first is nearest to the network. Known: cfg (weight, rescale), guidanceinterval (low,
-high), raag (w_max, alpha), trace; each also takes start and stop, fractions of the steps. Without --guidance the
-pipeline's own is used. A run that was killed goes on where it stopped when the same command is given again.
+Guidance is applied in order: the first is nearest to the network. Without --guidance the pipeline's own is used. What
+can be given:
+
+{methods}
+    Each also takes start and stop, fractions of the steps.
+    Any guider of diffusers by name:     --guidance AdaptiveProjectedGuidance:guidance_scale=5
+    A subclass of Callback of your own:  --guidance package.module:Class:argument=value
+
+A run that was killed goes on where it stopped when the same command is given again.
 """
 
-import argparse
-import inspect
-import sys
+import textwrap
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .. import Trace, load_guidance, load_pipeline, parse_guidance, to_config
-from ..evaluation.sampling import generate, keep_settings, parse_seeds, plan
-from .arguments import parse_call, read_prompts
+from .failures import blaming
+from .methods import described
+from .options import Asked, Call, Guided, Model, add_batch_size, add_seeds
+from .parser import Parser
 
 
-def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("pipeline", help="directory or hub id of a diffusers pipeline")
-    what = parse.add_mutually_exclusive_group(required=True)
-    what.add_argument("--prompt", action="append", help="may be given several times: each is drawn with every seed")
-    what.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
-    what.add_argument("--classes", metavar="IDS", help="class ids of a class-conditional pipeline, such as 207,360")
-    how = parse.add_mutually_exclusive_group()
-    how.add_argument("--guidance", action="append", metavar="NAME:ARGUMENT=VALUE,...", help="may be repeated")
-    how.add_argument(
-        "--guidance-file", type=Path, metavar="FILE", help="JSON, as diffusion_guidance.save_guidance writes it"
-    )
-    parse.add_argument("--weight", type=float, help="the pipeline's own guidance_scale; must switch guidance on (> 1)")
-    parse.add_argument("--steps", type=int, default=30, help="denoising steps (default 30)")
-    parse.add_argument("--seeds", default="0", help="such as 0-63 or 0-9,20 (default 0)")
-    parse.add_argument("--pair", action="store_true", help="one picture a seed: seed k takes prompt k, in rotation")
-    parse.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="more for the pipeline's call")
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+def parser(prog: str) -> Parser:
+    methods = textwrap.fill(described(), 116, initial_indent="    ", subsequent_indent="    ")
+    parse = Parser(prog=prog, description=(__doc__ or "").replace("{methods}", methods))
+    Model.add(parse)
+    Asked.add(parse)
+    Guided.add(parse)
+    Call.add(parse)
+    add_seeds(parse, default="0")
+    parse.add_argument("--pair", action="store_true", help="one image a seed: seed k takes prompt k, in rotation")
     parse.add_argument("--out", type=Path, default=Path("out/generate"), help="folder (default out/generate)")
-    parse.add_argument("--batch-size", type=int, default=8, help="pictures at once; does not change them (default 8)")
-    parse.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    parse.add_argument("--device", help="default: cuda where there is one, else cpu")
+    add_batch_size(parse, 8)
     return parse
 
 
-def conditions(args: argparse.Namespace) -> list[str] | list[int]:
-    if args.classes:
-        return [int(part) for part in args.classes.split(",")]
-    return args.prompt or read_prompts(args.prompts)
+def run(args: Namespace) -> None:
+    from ..core.configuration import to_config
+    from ..evaluation.sampling import generate, keep_settings, plan
+    from ..methods.trace import Trace
 
-
-def callbacks(args: argparse.Namespace) -> list:
-    if args.guidance_file:
-        return load_guidance(args.guidance_file)
-    return [parse_guidance(text) for text in args.guidance or []]
-
-
-def call_arguments(args: argparse.Namespace) -> dict:
-    call = {"num_inference_steps": args.steps}
-    if args.weight is not None:
-        call["guidance_scale"] = args.weight
-    return call | parse_call(args.call)
-
-
-def run(args: argparse.Namespace) -> None:
-    if args.steps < 1 or args.batch_size < 1:
-        raise ValueError("--steps and --batch-size must be at least 1")
-    guidance, call = callbacks(args), call_arguments(args)
-    asked = conditions(args)
-    pictures = plan(asked, parse_seeds(args.seeds), args.out, args.pair)
-    pipe = load_pipeline(args.pipeline, args.dtype, args.device)
-    known = inspect.signature(pipe.__call__).parameters
-    if unknown := set(call) - set(known):
-        raise ValueError(f"{type(pipe).__name__} takes no argument {', '.join(sorted(unknown))}")
+    model, given = Model.of(args), Call.of(args)
+    call = given.arguments()
+    asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
     settings = {
-        "pipeline": args.pipeline,
+        "pipeline": model.name,
         "conditions": asked,
         "pair": args.pair,
         "guidance": to_config(guidance),
         "call": call,
-        "dtype": args.dtype,
+        "dtype": model.dtype,
     }
+    images = plan(asked, args.seeds, args.out, args.pair)
+    pipe = model.load()
+    check_call(pipe, max(asked) if isinstance(asked[0], int) else asked[0], call)
     keep_settings(args.out, settings)
-    drawn = sum(1 for _ in generate(pipe, pictures, guidance, args.batch_size, **call))
-    print(f"{drawn} pictures drawn, {len(pictures) - drawn} were there already: {args.out}")
+    with blaming(given.more):
+        drawn = sum(1 for _ in generate(pipe, images, guidance, args.batch_size, **call))
+    print(f"{drawn} images drawn, {len(images) - drawn} were there already: {args.out}")
     for trace in (callback for callback in guidance if isinstance(callback, Trace) and callback.runs):
         print(f"trace: {trace.to_json(args.out / 'trace.json')}, {trace.plot(args.out / 'trace.png')}")
 
 
-def main() -> None:
-    args = parser().parse_args()
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"generate.py: {error}", file=sys.stderr)
-        sys.exit(2)
+def check_call(pipe: "DiffusionPipeline", condition: str | int, call: dict[str, object]) -> None:
+    """Raise ValueError if the pipeline's call does not take what it is to be given."""
+    import inspect
 
-
-if __name__ == "__main__":
-    main()
+    known, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
+    given = "class_labels" if isinstance(condition, int) else "prompt"
+    if given not in known:
+        other = "--classes" if "class_labels" in known else "--prompt"
+        raise ValueError(f"{name} takes no {given}; give {other}")
+    classes = getattr(getattr(pipe, "transformer", None), "config", {}).get("num_embeds_ada_norm")
+    if isinstance(condition, int) and classes is not None and condition >= classes:
+        raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {condition}")
+    if unknown := set(call) - set(known):
+        raise ValueError(f"{name} takes no argument {', '.join(sorted(unknown))}")
+    needed = {key for key, value in known.items() if value.default is value.empty and value.kind.name[:3] != "VAR"}
+    if missing := needed - set(call) - {given}:
+        raise ValueError(f"{name} also needs {', '.join(sorted(missing))}, which this command cannot give")

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..core.files import write_atomic, write_json
+from ..core.json_files import parse_json, read_json
 
 
 FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")
@@ -56,7 +57,10 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[dict, int]]:
 
         if Path(path).suffix == ".jsonl":
             for line in lines():
-                yield json.loads(line), end
+                row = parse_json(line)
+                if not isinstance(row, dict) or set(row) != set(FIELDS):
+                    raise ValueError(f"{path} has a line that is not a row of ours: {line[:60]!r}; give another name")
+                yield row, end
             return
         reader = csv.reader(lines())  # takes one line after another, and more for a path that holds a line break
         next(reader, None)
@@ -87,7 +91,7 @@ class ResultFile:
             beside = settings_path(path)
             if not beside.is_file():
                 raise ValueError(f"{path} exists and holds no results of ours; give another name")
-            before = json.loads(beside.read_text(encoding="utf-8"))
+            before = _read_settings(beside)
             other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
             if other:
                 raise ValueError(f"{path} was made with another {', '.join(other)}; give another name, or --overwrite")
@@ -170,6 +174,16 @@ class ResultFile:
 def settings_path(path: str | os.PathLike) -> Path:
     """Where the settings of a file of results lie."""
     return Path(f"{os.fspath(path)}.json")
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        before = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}; give another name, or --overwrite") from None
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} holds no settings of ours; give another name, or --overwrite")
+    return before
 
 
 def _stamp_text(row: dict) -> list[str]:

@@ -1,6 +1,5 @@
 """From the scores of real pictures to a decision: a threshold with its interval, and a band of "unsure"."""
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import torch
 from scipy import stats
 
 from ..core.files import write_json
+from ..core.json_files import read_json
 
 
 CONFIDENCE = 0.95
@@ -29,6 +29,9 @@ class Calibration:
         false_positive_rate: the part of real pictures that may be called generated.
         samples: how many real pictures it rests on.
         identity: of the detector whose scores these were; of no other are they true.
+
+    Raises:
+        ValueError: an end or the threshold is not finite, or the ends of a band are reversed.
     """
 
     threshold: float
@@ -37,6 +40,13 @@ class Calibration:
     false_positive_rate: float
     samples: int
     identity: dict
+
+    def __post_init__(self):
+        for name, ends in (("interval", self.interval), ("unsure", self.unsure)):
+            if not -math.inf < ends[0] <= ends[1] < math.inf:  # also NaN
+                raise ValueError(f"the ends of {name} must be finite and in order, got {ends[0]} and {ends[1]}")
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"the threshold must be finite, got {self.threshold}")
 
     def codes(self, scores: torch.Tensor) -> torch.Tensor:
         """(B,) int64 on the device of `scores` (B,): positions in `VERDICTS`. A score that is NaN is unsure."""
@@ -55,7 +65,7 @@ class Calibration:
     def load(cls, path: str | os.PathLike) -> "Calibration":
         """What `save` wrote. Raises ValueError if `path` is no such file."""
         try:
-            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            fields = read_json(path)
             ends = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("interval", "unsure")}
             return cls(
                 float(fields["threshold"]),
@@ -64,15 +74,7 @@ class Calibration:
                 samples=int(fields["samples"]),
                 identity=dict(fields["identity"]),
             )
-        except (
-            OSError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-            KeyError,
-            TypeError,
-            IndexError,
-            ValueError,
-        ) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"cannot read a calibration from {path}: {error!r}") from None
 
 
@@ -117,7 +119,6 @@ def calibrate(
     below = stats.binom(count, false_positive_rate)
     tail = (1 - CONFIDENCE) / 2
     first = int(below.ppf(tail))  # the largest k with P(fewer than k scores below the quantile) <= tail
-    first = first if below.cdf(first - 1) <= tail else first - 1
     last = min(int(below.ppf(1 - tail)), count - 1)  # P(at most that many below) >= 1 - tail
     low, high = float(values[max(first - 1, 0)]), float(values[last])
     threshold = float(np.quantile(values, false_positive_rate))

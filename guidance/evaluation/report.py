@@ -5,7 +5,6 @@ A report is `{"meta": {...}, "rows": [{...}, ...]}`. The fields of a row that ha
 `precision`, `recall`, `auroc`, `time_ratio`. `X_interval` is the pair of ends of the interval of `X`.
 """
 
-import json
 import os
 import re
 import shlex
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 
 from ..core.files import write_atomic, write_json
+from ..core.json_files import read_json
 from .metrics import registry as metrics
 from .sampling import versions
 
@@ -42,9 +42,9 @@ def write_report(path: str | os.PathLike, meta: Mapping, rows: Sequence[Mapping]
 def read_report(path: str | os.PathLike) -> tuple[dict, list[dict]]:
     """(meta, rows) of a report. Raises ValueError if `path` is not a report."""
     try:
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        report = read_json(path)
         return report["meta"], report["rows"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read a report from {path}: {error!r}") from None
 
 

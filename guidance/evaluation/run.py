@@ -44,16 +44,18 @@ def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequenc
 
 
 def extractor_measure(extractor: Extractor, condition: Callable[[int], str | int] | None = None) -> Measure:
-    """Measure `features`, and `logits` where the extractor gives them; with prompts and CLIP, scores of both too."""
+    """Measure `features`, `logits` where the extractor gives them, and every score of single images that the registry
+    knows: those of text and image with prompts and CLIP only."""
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
         arrays = extractor(images)
         captions = [condition(seed) for seed in seeds] if condition is not None else []
+        given = {**arrays, "images": images}
         if extractor.embed_texts is not None and captions and isinstance(captions[0], str):
-            given = {**arrays, "texts": extractor.embed_texts(captions)}
-            for metric in METRICS.values():
-                if metric.per_image and given.keys() >= set(metric.needs):
-                    arrays[metric.name] = metric.function(*(given[need] for need in metric.needs))
+            given["texts"] = extractor.embed_texts(captions)
+        for metric in METRICS.values():
+            if metric.per_image and given.keys() >= set(metric.needs):
+                arrays[metric.name] = metric.function(*(given[need] for need in metric.needs))
         return arrays
 
     return measure

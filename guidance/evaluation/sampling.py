@@ -1,6 +1,5 @@
 """Pictures from seeds: one random generator a seed, files named by seed, existing ones skipped."""
 
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from ..attachment.attach import attach
 from ..core.files import write_atomic, write_json
+from ..core.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,17 @@ def keep_settings(folder: Path, settings: dict) -> None:
     """Write `settings` and the versions in use to `folder`/settings.json, or check that they are the same.
 
     Raises:
-        ValueError: the folder holds jobs of other settings; the message names those that differ.
+        ValueError: the folder holds jobs of other settings, and the message names those that differ; or the file
+            is damaged.
     """
     path = folder / "settings.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"cannot read {path}: {error}; choose another folder") from None
+        if not isinstance(before, dict):
+            raise ValueError(f"{path} is not a file of settings; choose another folder")
         differing = sorted(name for name in settings if before.get(name) != settings[name])
         if differing:
             raise ValueError(
@@ -106,20 +112,3 @@ def versions() -> dict[str, str]:
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Seeds from `0-63`, `7` or `0-9,20,30-39`.
-
-    Raises:
-        ValueError: something else, a range that runs backwards, or a seed given twice.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise ValueError(f"cannot read seeds {text!r}; write for example 0-63 or 0-9,20,30-39")
-        seeds += range(int(first), int(last or first) + 1)
-    if len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds {text!r} name a seed twice")
-    return seeds

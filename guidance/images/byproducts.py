@@ -21,7 +21,7 @@ WITH_REPORT = frozenset(
     for name in (
         *("samples", "grid", "digits", "ratio", "pareto"),
         *("frechet", "alignment", "accuracy", "kid", "clip_score", "inception_score", "cmmd"),
-        *("precision", "recall", "density", "coverage"),
+        *("precision", "recall", "density", "coverage", "vendi", "saturation", "contrast"),
     )
 ) | {"report.json", "report.md"}
 

@@ -181,7 +181,7 @@ def local_features(folder: str, weights: str, spec: str, size: int | None = None
 
     if not (Path(folder) / "config.json").is_file():
         raise ValueError(f"there is no encoder in {folder}; scripts/training/encoder.py makes one")
-    module = PatchEncoder.from_pretrained(folder, use_safetensors=True)
+    module = with_weights(spec, lambda: PatchEncoder.from_pretrained(folder, use_safetensors=True))
     return Parts(f"local/{Path(folder).name}", module, module.transform(size), module)
 
 

@@ -67,6 +67,8 @@ def load(spec: str, head: str, kind: str, device: str | torch.device = "cpu", **
     library, name, weights = parse(spec, head, kind)
     parts = LIBRARIES[head][library](name, weights, spec, **how)
     if parts.held is not None:
+        if any(values.is_meta for values in parts.held.parameters()):
+            raise ValueError(f"{spec} has no weights for a part of the network; give weights that fit it")
         parts.held.eval().requires_grad_(False).to(device)
     return parts
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 
+WORLDS = ("shapes", "digits")
+
+
 def assets_folder() -> Path:
     """The folder that holds the shipped checkpoints: `assets_folder() / "shapes"`."""
     package = Path(__file__).resolve().parents[1]

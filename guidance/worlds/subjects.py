@@ -9,9 +9,7 @@ from ..evaluation import Extractor, Reference, Subject, read_statistics
 from . import digits_measure, shapes_measure
 from .digits_classifier import DigitsClassifier
 from .shapes_classifier import ShapesClassifier
-
-
-WORLDS = ("shapes", "digits")
+from .shipped import WORLDS
 
 
 def load_subject(
@@ -69,5 +67,5 @@ def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[t
     ]
     folder = Path(assets) / name
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not there; scripts/train_{world}.py makes it")
+        raise ValueError(f"{folder} is not there; python -m scripts.training.{world} makes it")
     return kind.from_pretrained(folder).eval().to(device), folder

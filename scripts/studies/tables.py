@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scripts.studies.diffier_report as diffier
-from diffusion_guidance.cli import calibrate
+from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, read_report, replace_table
 from scripts.studies import elucd_report, families, peers, raag, rigid, tune_encoder, upstream_tests
 
@@ -83,7 +83,7 @@ TABLES = (
     Table("README.md", "elucd", "elucd", of_rows(elucd_report.headline)),
     Table("docs/elucd.md", "elucd", "elucd", of_rows(elucd_report.summary_table)),
     Table("docs/elucd.md", "benchmark", "benchmark_classifier", benchmark(*_CLASSIFIER)),
-    Table("docs/calibration.md", "calibration", "calibration", calibrate.document),
+    Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
     Table("README.md", "diffier", "diffier-best", of_rows(diffier.headline)),
     Table("docs/diffier.md", "diffier best", "diffier-best", of_rows(diffier.best_table)),
     Table("docs/diffier.md", "diffier summary", "diffier", of_rows(diffier.summary_table)),

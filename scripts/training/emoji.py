@@ -32,18 +32,27 @@ from .emoji_images import CACHE
 from .emoji_sheet import draw_sheet
 
 
-CARD = """# Emoji: a small Stable-Diffusion-3-format text-to-image model
+CARD = """---
+license: other
+license_name: see-sources
+library_name: diffusers
+pipeline_tag: text-to-image
+tags: [emoji, stable-diffusion-3, flow-matching]
+---
+
+# Emoji: a small Stable-Diffusion-3-format text-to-image model
 
 Draws one emoji of 64 x 64 pixels from a style and a name: "noto avocado", "3d red heart", "flat pizza", "twemoji key".
 Trained from scratch by scripts/training/emoji.py.
 
     pipe = StableDiffusion3Pipeline.from_pretrained("assets/emoji", text_encoder_3=None, tokenizer_3=None)
-    pipe("noto panda", num_inference_steps=20, guidance_scale=4, max_sequence_length=1)
+    pipe("noto panda", num_inference_steps=20, guidance_scale=3, max_sequence_length=1)
 
-as diffusers asks of every Stable Diffusion 3 without its third text encoder. Pass `max_sequence_length=1`: it was
+as diffusers requires for every Stable Diffusion 3 without its third text encoder. Pass `max_sequence_length=1`: it was
 trained with one of the zero tokens that stand for that encoder. 300 pairs of style and name (`held_out` in
 guidance/worlds/emoji.py) were never shown, neither to the autoencoder nor to the transformer. `names` below is how many
-names were learned.
+names were learned in the end; other names were not tried. docs/emoji.md has 48 drawings and says what the model does
+not do.
 
 Trained on renderings of these drawings, which are not part of this repository:
 
@@ -51,6 +60,8 @@ Trained on renderings of these drawings, which are not part of this repository:
 - Noto Emoji ("noto"), Google Inc, Apache-2.0 (npm @iconify-json/noto)
 - Twemoji ("twemoji"), Copyright Twitter, Inc and other contributors, CC BY 4.0,
   https://creativecommons.org/licenses/by/4.0/ (npm @iconify-json/twemoji; rendered to 64 pixels on white)
+
+Many drawings of the names learned first are nearly copies of the originals, so the licences above apply to images, too.
 
 To continue on another machine: `python -m scripts.training.emoji transformer --start assets/emoji --steps N`.
 
@@ -174,6 +185,7 @@ def _write(args: argparse.Namespace, model: TextToLatent, vae: AutoencoderKL, fa
         pipe.vae,
     ):  # halves the files; diffusers loads them as float32 unless asked otherwise
         part.to(torch.float16)
+    pipe.vae.register_to_config(_name_or_path="")  # else the config names a folder of this machine
     pipe.save_pretrained(args.assets / "emoji")
     settings = {name: getattr(args, name) for name in ("seed", "names", "width", "layers", "batch")}
     write_card(args.assets / "emoji", CARD, settings | facts)

@@ -163,7 +163,7 @@ def test_a_run_that_broke_off_does_not_disturb_the_next(sd3):
 def test_the_pipelines_own_combination_is_ignored(sd3):
     """With the pipeline's weight NaN, whatever it combines is NaN."""
     plain = draw_sd3(sd3)
-    with attach(sd3, CFG(weight=5.0)):
+    with attach(sd3, CFG(weight=5.0), verify=False):
         sd3.__class__, original = (
             type("Poisoned", (type(sd3),), {"guidance_scale": property(lambda _: float("nan"))}),
             sd3.__class__,
@@ -329,11 +329,11 @@ def test_callback_on_step_end_still_runs(sd3):
     assert seen == [0, 1, 2]
 
 
-def test_an_unknown_pipeline_is_told_how_to_register():
+def test_what_cannot_be_watched_is_refused():
     class NewPipeline:
         pass
 
-    with pytest.raises(ValueError, match=r"no adapter for NewPipeline.*register_family"):
+    with pytest.raises(ValueError, match="NewPipeline has no scheduler"):
         attach(NewPipeline(), RAAG())
 
 

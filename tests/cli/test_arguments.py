@@ -1,6 +1,6 @@
 import pytest
 
-from diffusion_guidance.cli.arguments import parse_call, parse_numbers, read_prompts
+from diffusion_guidance.cli.arguments import at_least, number, parse_call, parse_ids, parse_numbers, read_prompts
 
 
 def test_prompts_are_the_lines_that_are_not_blank(tmp_path):
@@ -28,8 +28,43 @@ def test_values_of_a_call_are_json_or_text():
         parse_call(["a"])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("prompt=x", "use --prompt or --prompts"),
+        ("generator=1", "use --seeds"),
+        ("output_type=np", "is set by this command"),
+        ("return_dict=false", "is set by this command"),
+        ("a=NaN", "give a finite number"),
+        ("a=" + "[" * 100_000, "nested too deep"),
+        ("=1", "write NAME=VALUE"),
+    ],
+)
+def test_arguments_of_the_commands_own_and_values_that_cannot_be_kept_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_call([text])
+
+
 def test_numbers():
-    assert parse_numbers("--steps", "5,10", int) == [5, 10]
-    assert parse_numbers("--weights", "1.5", float) == [1.5]
-    with pytest.raises(ValueError, match=r"cannot read --steps '1\.5'"):
-        parse_numbers("--steps", "1.5", int)
+    assert parse_numbers("5,10", at_least(1)) == [5, 10]
+    assert parse_numbers("1.5, 2") == [1.5, 2.0]
+    with pytest.raises(ValueError, match=r"'1\.5' is not a whole number"):
+        parse_numbers("1.5", at_least(1))
+    with pytest.raises(ValueError, match="must be at least 1, got 0"):
+        at_least(1)("0")
+    for text in ("nan", "inf", "x", ""):
+        with pytest.raises(ValueError, match="number"):
+            number(text)
+
+
+@pytest.mark.parametrize("text, seeds", [("7", [7]), ("0-3", [0, 1, 2, 3]), ("0-1, 5,7-8", [0, 1, 5, 7, 8])])
+def test_seeds(text, seeds):
+    assert parse_ids(text) == seeds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "3-1", "-3", "1-", "0-3,2", "0-99999999999", "9223372036854775808", "9" * 5000, "\u0663"]
+)
+def test_bad_seeds_are_refused_at_once(text):
+    with pytest.raises(ValueError, match="seeds"):
+        parse_ids(text)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from diffusion_guidance import load_guidance
-from diffusion_guidance.cli import calibrate
+from diffusion_guidance.cli.command import main
 from diffusion_guidance.evaluation.store import ChunkStore
 from diffusion_guidance.methods.classifier.temperatures import calibration, fit_temperature
 
@@ -78,16 +78,19 @@ def test_started_again_it_draws_nothing_and_writes_the_same(done, monkeypatch):
     before = (folder / "r.json").read_bytes()
     files = {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["diffusion-guidance calibrate", *map(str, result.args[4:])])
-    calibrate.main()
-    assert (folder / "r.json").read_bytes() == before
+    assert main(["calibrate", *map(str, result.args[4:])]) == 0
+    again = (folder / "r.json").read_bytes()
+    before, again = (json.loads(text) for text in (before, again))
+    assert again.pop("rows") == before.pop("rows")
+    assert again["meta"] | {"command": before["meta"]["command"]} == before["meta"]  # this process is another program
     assert {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")} == files
 
 
-def test_a_bad_classifier_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", str(ROOT / "assets/digits"), "resnet50", "--work", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"calibrate.py: a classifier is written LIBRARY:NAME"):
-        calibrate.main()
+def test_without_out_nothing_is_written_outside_the_folder_for_outputs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["calibrate", "--samples", "4", "--steps", "1"]) == 0, capsys.readouterr().err
+    assert {path.parts[0] for path in (path.relative_to(tmp_path) for path in tmp_path.rglob("*"))} == {"out"}
+    assert (tmp_path / "out" / "calibrate" / "calibration.json").is_file()
 
 
 def test_a_text_to_image_pipeline_with_clip_told_the_prompts(tmp_path):
@@ -97,7 +100,7 @@ def test_a_text_to_image_pipeline_with_clip_told_the_prompts(tmp_path):
     spec = tiny_spec("open_clip", tmp_path)["spec"]
     arguments = [str(ROOT / "assets" / "shapes"), spec, "--prompts", str(tmp_path / "prompts.txt"), "--samples", "3"]
     arguments += ["--steps", "2", "--weight", "2", "--out", str(tmp_path / "r.json"), "--work", str(tmp_path / "work")]
-    calibrate.run(calibrate.parser().parse_args([*arguments, "--save-guidance", str(tmp_path / "g.json")]))
+    assert main(["calibrate", *arguments, "--save-guidance", str(tmp_path / "g.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
     assert {row["classifier"] for row in report["rows"]} == {"off the shelf"}  # its GELU is smooth already
     assert ChunkStore(tmp_path / "work" / "fit" / "samples", 3, 250).array("labels").tolist() == [0, 1, 0]

@@ -15,7 +15,12 @@ import torch
 from PIL import Image
 
 from diffusion_guidance.cli import detect
+from diffusion_guidance.cli.command import main
+from diffusion_guidance.cli.failures import PARTLY
+from diffusion_guidance.detection import rigid
 from diffusion_guidance.detection.results import settings_path
+from diffusion_guidance.images import reading
+from diffusion_guidance.networks import encoders
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 
 from ..images.mutations import mutations
@@ -35,14 +40,12 @@ def world(tmp_path_factory):
 
 
 @pytest.fixture
-def call(world, monkeypatch, capfd):
+def call(world, capfd):
     def run(*arguments) -> tuple[int, str, str]:
         encoder = () if "--encoder" in arguments else ("--encoder", f"local:{world}/encoder")
-        monkeypatch.setattr("sys.argv", ["detect.py", *map(str, arguments), *encoder])
-        with pytest.raises(SystemExit) as ended:
-            detect.main()
+        code = main(["detect", *map(str, arguments), *encoder])
         sys.stdout.flush()
-        return ended.value.code, *capfd.readouterr()
+        return code, *capfd.readouterr()
 
     return run
 
@@ -93,34 +96,10 @@ def test_too_few_pictures_say_how_many(world, tmp_path, call):
     assert not (tmp_path / "c.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["score", "missing"], "no file or folder missing"),
-        (["score", "{real}", "missing*"], "nothing matches"),
-        (["score", "{empty}"], "no files"),
-        (["score", "{real}", "--batch-size", "0"], "--batch-size must be at least 1"),
-        (["score", "{real}", "--max-pixels", "999999999"], "Pillow itself"),
-        (["score", "{real}", "--out", "x.txt"], ".csv or .jsonl"),
-        (["score", "{real}", "--out", "{mine}"], "no results of ours"),
-        (["score", "{real}", "--out", "{mine}", "--overwrite"], "no results of ours"),
-        (["score", "{real}", "--calibration", "{mine}"], "cannot read a calibration"),
-        (["score", "{real}", "--encoder", "local:missing"], "no encoder"),
-        (["score", "{real}", "--draws", "0"], "draws at least 1"),
-        (["calibrate", "{real}", "--out", "c.csv"], "ends in .json"),
-        (["calibrate", "{real}", "--out", "c.json", "--false-positive-rate", "2"], "false-positive rate"),
-    ],
-)
-def test_bad_arguments_end_with_one_sentence(world, tmp_path, monkeypatch, call, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "mine.csv").write_text("years of work\n")
-    places = {"real": world / "real", "empty": tmp_path / "empty", "mine": tmp_path / "mine.csv"}
-    code, _, err = call(*(argument.format(**places) for argument in arguments))
-    assert code == 2
-    assert message in err
-    assert len(err.strip().splitlines()) == 1
-    assert (tmp_path / "mine.csv").read_text() == "years of work\n"
+def test_constants_are_those_of_the_modules_that_use_them():
+    assert detect.ENCODER == encoders.DEFAULT
+    assert detect.METHODS == rigid.METHODS
+    assert detect.MAX_PIXELS == reading.MAX_PIXELS
 
 
 def test_500_damaged_files(tmp_path, call):
@@ -130,7 +109,7 @@ def test_500_damaged_files(tmp_path, call):
         (tmp_path / "in" / name).write_bytes(data)
     code, _, err = call("score", tmp_path / "in", "--out", tmp_path / "r.csv")
     rows = table(tmp_path / "r.csv")
-    assert code == detect.NOT_ALL
+    assert code == PARTLY
     assert [Path(row["path"]).name for row in rows] == sorted(os.listdir(tmp_path / "in"))
     assert all(bool(row["score"]) != bool(row["error"]) for row in rows)
     scored = sum(bool(row["score"]) for row in rows)
@@ -148,7 +127,7 @@ def test_errors_stop_a_calibration(world, tmp_path, call):
     (tmp_path / "broken.png").write_text("x")
     sources = (world / "real", tmp_path / "broken.png")
     code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json")
-    assert code == detect.NOT_ALL
+    assert code == PARTLY
     assert "not an image in a known format" in err
     assert not (tmp_path / "c.json").exists()
     assert call("calibrate", *sources, "--out", tmp_path / "c.json", "--skip-errors")[0] == 0
@@ -174,11 +153,11 @@ def test_files_that_were_changed_are_scored_again(tmp_path, call):
     (tmp_path / "in" / "e.png").write_text("broken now")
     code, _, err = call(*arguments)
     after = table(tmp_path / "r.csv")
-    assert code == detect.NOT_ALL
+    assert code == PARTLY
     assert "2 batches have files that were changed" in err
     assert [before[i] == after[i] for i in range(5)] == [True, True, False, True, False]
     assert after[4]["error"] == "not an image in a known format"
-    assert call(*arguments, "--overwrite")[0] == detect.NOT_ALL
+    assert call(*arguments, "--overwrite")[0] == PARTLY
     assert table(tmp_path / "r.csv") == after  # as if it had been so from the beginning
 
 

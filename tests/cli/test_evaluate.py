@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_guidance.cli import evaluate
-from diffusion_guidance.evaluation import Moments, read_report
+from diffusion_guidance import RAAG, save_guidance
+from diffusion_guidance.cli import evaluation_run, measuring
+from diffusion_guidance.cli.command import main
+from diffusion_guidance.evaluation import Extractor, Moments, read_report
 from diffusion_guidance.worlds.digits import load_digits
 from scripts.benchmarks import evaluation as benchmark_evaluation
 
@@ -24,11 +26,12 @@ def models(tmp_path_factory):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*arguments, module=evaluate) -> str:
-        monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
-        module.main()
-        return capsys.readouterr().out
+def call(capsys):
+    def run(*arguments) -> str:
+        code = main(["evaluate", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return out
 
     return run
 
@@ -64,9 +67,13 @@ def test_run_again_writes_the_same_bytes(models, tmp_path, call):
 
 def test_classes_with_a_reference_of_pictures(models, tmp_path, call, monkeypatch):
     monkeypatch.setattr(
-        evaluate,
+        measuring.Measuring,
         "load_extractor",
-        lambda text, device: evaluate.Extractor(text, lambda images: images.mean((2, 3)), device=device),
+        lambda self: (
+            Extractor(self.extractor, lambda images: images.mean((2, 3)), device=self.device)
+            if self.extractor
+            else None
+        ),
     )
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "adm.npz", arr_0=pixels)
@@ -100,40 +107,27 @@ def test_sweep_draws_curves(models, tmp_path, call):
 
 def test_a_sweep_uses_the_weight_that_it_reports_and_merges_no_curves():
     methods = ["none", "raag:w_max={weight},alpha=8", "raag:w_max={weight},alpha=8,start=0.5", "cfg:weight=8"]
-    plan = evaluate.sweep_plan(methods, [1.23456789, 3.0, 1e-7])
-    assert [short for _, short, _, _ in plan[3:5]] == ["raag:w_max=1.23456789,alpha=8", "raag:w_max=3,alpha=8"]
-    for text, _, guidance, weight in plan[3:9]:
-        assert guidance[0].config["w_max"] == weight and "{weight}" in text
-    assert len({text for text, *_ in plan}) == 4 and len(plan) == 10
+    plan = evaluation_run.plan(methods, [1.23456789, 3.0, 1e-7])
+    assert [one.short for one in plan[3:5]] == ["raag:w_max=1.23456789,alpha=8", "raag:w_max=3,alpha=8"]
+    for one in plan[3:9]:
+        assert one.guidance[0].config["w_max"] == one.weight and "{weight}" in one.text
+    assert len({one.line for one in plan}) == 4 and len(plan) == 10
+    assert [one.own_weight for one in plan] == [1.23456789, 3.0, 1e-7] + [None] * 7
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seeds", "9-0"], "cannot read seeds"),
-        (["--seeds", "0-1", "--guidance", "nonesuch"], "unknown guidance 'nonesuch'"),
-        (["--seeds", "0-1", "--steps", "0"], "--steps must be at least 1"),
-        (["--seeds", "0-1", "--batch-size", "0"], "--batch-size must be at least 1"),
-        (["--seeds", "0-1", "--reference", "/absent"], "there is no /absent"),
-        (["--seeds", "0-1", "--call", "x"], "write NAME=VALUE"),
-        (["--seeds", "0-1", "--call", "nonesuch=1"], "takes no nonesuch"),
-        (["--seeds", "0-1", "--weight", "nan"], "must be a finite number"),
-        (["--seeds", "0-1", "--device", "nonesuch"], "--device nonesuch cannot be used here"),
-        (["--seeds", "0-1", "--extractor", "clip"], "--world brings its own extractor"),
-    ],
-)
-def test_bad_arguments(models, tmp_path, call, capsys, arguments, message):
-    with pytest.raises(SystemExit) as stop:
-        call("run", models / "sd3", "--world", "shapes", *arguments, "--world-samples", 50, "--out", tmp_path / "out")
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+def test_a_file_of_guidance_is_the_same_as_its_short_form(models, tmp_path, call):
+    path = save_guidance(tmp_path / "g.json", RAAG(w_max=4))
+    command = ["run", models / "sd3", "--world", "shapes", "--seeds", "0-3", "--steps", 1, "--world-samples", 50]
+    call(*command, "--guidance-file", path, "--out", tmp_path / "file")
+    call(*command, "--guidance", "raag:w_max=4", "--out", tmp_path / "text")
+    rows = [read_report(tmp_path / name / "report.json")[1] for name in ("file", "text")]
+    assert rows[0] == rows[1]
 
 
 def test_another_run_in_the_same_folder_is_refused(models, tmp_path, call, capsys):
     command = ["run", models / "sd3", "--world", "shapes", "--seeds", "0-3", "--world-samples", 50, "--out", tmp_path]
     call(*command, "--steps", 1)
-    with pytest.raises(SystemExit):
-        call(*command, "--steps", 2)
+    assert main(["evaluate", *map(str, command), "--steps", "2"]) == 2
     assert "made with another call" in capsys.readouterr().err
 
 
@@ -145,7 +139,7 @@ def test_benchmark_measures_the_same_distance():
 
 
 def test_the_digits_world(tmp_path, call):
-    command = ["run", evaluate.ASSETS / "digits", "--world", "digits", "--seeds", "0-69", "--steps", 3]
+    command = ["run", "assets/digits", "--world", "digits", "--seeds", "0-69", "--steps", 3]
     call(*command, "--guidance", "cfg:weight=2", "--batch-size", 70, "--measure", "neighbours", "--out", tmp_path)
     _, (row,) = read_report(tmp_path / "report.json")
     assert {"method": "cfg", "weight": 2, "steps": 3, "samples": 70}.items() <= row.items()

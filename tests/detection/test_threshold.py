@@ -1,5 +1,7 @@
 """Calibration: the threshold's interval and the rate it promises, by exact binomials and by simulation."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from diffusion_guidance.detection.threshold import Calibration, calibrate, neede
 
 
 IDENTITY = {"encoder": "net", "weights": "ab", "noise": 0.05}
+REST = {"false_positive_rate": 0.05, "samples": 100, "identity": IDENTITY}
 
 
 def scores(count: int, seed: int = 0) -> np.ndarray:
@@ -73,6 +76,28 @@ def test_saved_and_loaded(tmp_path):
             Calibration.load(tmp_path / "broken.json")
     with pytest.raises(ValueError, match="cannot read a calibration from"):
         Calibration.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("band", ["interval", "unsure"])
+@pytest.mark.parametrize(
+    "ends", [[0.4, 0.2], [float("nan"), 0.2], [0.2, float("nan")], [0.2, float("inf")], ["nan", 1]]
+)
+def test_a_band_that_is_not_finite_or_reversed_is_refused(tmp_path, band, ends):
+    """It would call every image, or none, generated."""
+    fields = json.loads(calibrate(scores(100), 0.1, IDENTITY).save(tmp_path / "whole.json").read_text())
+    (tmp_path / "broken.json").write_text(json.dumps(fields | {band: ends}))
+    with pytest.raises(ValueError, match="cannot read a calibration from"):
+        Calibration.load(tmp_path / "broken.json")
+    with pytest.raises(ValueError, match=f"the ends of {band} must be finite and in order"):
+        Calibration(0.3, **{"interval": (0.2, 0.4), "unsure": (0.2, 0.4), band: tuple(map(float, ends))}, **REST)
+
+
+def test_a_threshold_that_is_not_finite_or_a_deep_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the threshold must be finite, got nan"):
+        Calibration(float("nan"), (0.2, 0.4), (0.2, 0.4), **REST)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"cannot read a calibration from .*nested deeper"):
+        Calibration.load(tmp_path / "deep.json")
 
 
 def test_errors():

@@ -1,18 +1,15 @@
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import diffusion_guidance.cli.generate as script
 from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.evaluation.sampling import (
     Job,
     generate,
     keep_settings,
-    parse_seeds,
     plan,
     sample,
 )
@@ -20,7 +17,6 @@ from diffusion_guidance.evaluation.sampling import (
 from ..tiny import PROMPTS, tiny_dit, tiny_sd3
 
 
-COMMAND = [sys.executable, "-m", "diffusion_guidance", "generate"]
 CALL = {"num_inference_steps": 2, "max_sequence_length": 1}
 
 
@@ -79,17 +75,6 @@ def test_the_plan_names_files_by_seed(tmp_path):
     assert [(p.seed, p.condition) for p in paired] == [(3, "a"), (4, "b"), (5, "a")]
 
 
-@pytest.mark.parametrize("text, seeds", [("7", [7]), ("0-3", [0, 1, 2, 3]), ("0-1, 5,7-8", [0, 1, 5, 7, 8])])
-def test_seeds(text, seeds):
-    assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "a", "3-1", "-3", "1-", "0-3,2"])
-def test_bad_seeds_are_refused(text):
-    with pytest.raises(ValueError, match="seeds"):
-        parse_seeds(text)
-
-
 def test_a_folder_keeps_to_its_settings(tmp_path):
     keep_settings(tmp_path, {"steps": 5, "guidance": []})
     keep_settings(tmp_path, {"steps": 5, "guidance": []})
@@ -106,42 +91,6 @@ def test_an_unreadable_checkpoint_is_one_clear_error(tmp_path, checkpoint):
     (broken / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"not a file of weights")
     with pytest.raises(ValueError, match="cannot load a pipeline from"):
         load_pipeline(str(broken))
-
-
-def run_script(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
-
-
-def test_the_script_draws_resumes_and_keeps_its_configuration(checkpoint, tmp_path):
-    arguments = [checkpoint, "--prompt", PROMPTS[0], "--seeds", "0-2", "--steps", 2, "--out", tmp_path / "out"]
-    arguments += ["--guidance", "raag:w_max=5,alpha=2", "--guidance", "trace", "--call", "max_sequence_length=1"]
-    first = run_script(*arguments)
-    assert first.returncode == 0, first.stderr
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["000000.png", "000001.png", "000002.png", "settings.json", "trace.json", "trace.png"]
-    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    assert settings["guidance"][0]["w_max"] == 5 and settings["call"]["num_inference_steps"] == 2
-    (tmp_path / "out" / "000001.png").unlink()
-    assert "1 pictures drawn, 2 were there already" in run_script(*arguments).stdout
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--prompt", "x", "--steps", "-3"], "--steps and --batch-size must be at least 1"),
-        (["--prompt", "x", "--guidance", "magic"], "unknown guidance 'magic'"),
-        (["--prompt", "x", "--seeds", "9-1"], "cannot read seeds"),
-        (["--prompts", "no-such-file.txt"], "no-such-file.txt"),
-        (["--prompt", "x"], "cannot load a pipeline from"),
-        ([], "one of the arguments --prompt --prompts --classes is required"),
-    ],
-)
-def test_bad_arguments_exit_with_2_and_one_sentence(arguments, message, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["generate.py", str(tmp_path / "nothing"), *arguments])
-    with pytest.raises(SystemExit) as stop:
-        script.main()
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and message in error and "Traceback" not in error
 
 
 def test_evaluations_of_the_network_are_counted(pipe):

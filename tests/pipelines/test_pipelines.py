@@ -85,10 +85,13 @@ def test_nothing_stays_attached_after_an_error(case, pipe_of):
 
 @named(DERIVED)
 def test_signatures_are_the_stock_ones_and_guidance(case):
-    for method in ("__init__", "__call__"):
+    for method, added in (("__init__", {"guidance": None, "trust_guidance": False}), ("__call__", {"guidance": None})):
         stock = dict(inspect.signature(getattr(case.stock, method)).parameters)
         ours = dict(inspect.signature(getattr(case.kind, method)).parameters)
-        assert ours.pop("guidance").kind is inspect.Parameter.KEYWORD_ONLY
+        for name, default in added.items():
+            parameter = ours.pop(name)
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameter.default is default
         assert ours == stock
 
 

@@ -33,5 +33,5 @@ def test_the_reference_of_shapes_is_stored_or_drawn():
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match="no world"):
         load_subject("moons", ASSETS)
-    with pytest.raises(ValueError, match="train_digits"):
+    with pytest.raises(ValueError, match=r"training\.digits"):
         load_subject("digits", tmp_path)

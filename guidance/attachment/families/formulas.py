@@ -111,3 +111,23 @@ NORM_LIMIT = PostProcessing(
     norm_at_most,
     active=lambda evaluation: float(evaluation.pipe._cfg_normalization or 0) > 0,
 )
+
+
+def scheduler_time(timestep: torch.Tensor, pipe) -> torch.Tensor:
+    """Most: the scheduler's own."""
+    return timestep
+
+
+def one_more(evaluation: Evaluation) -> float:
+    """cond + scale * (cond - uncond)."""
+    return 1 + evaluation.pipe.guidance_scale
+
+
+def guider_weight(evaluation: Evaluation) -> float:
+    """Pipelines that keep one of diffusers' guiders."""
+    return evaluation.pipe.guider.guidance_scale
+
+
+#: What inference tries: functions of time, and what may follow a combination.
+TIMES = (scheduler_time, per_mille, reversed_time, reversed_per_mille, sana_time)
+AFTER = (GUIDANCE_RESCALE, TOKEN_NORM, NORM_LIMIT)

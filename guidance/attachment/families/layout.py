@@ -41,7 +41,7 @@ class Layout:
 
     def place(self, value: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
         """A copy of `value` with `sample` (B, ...) in the place of each that it holds."""
-        value = value.clone()  # in its own memory format, in which networks round as they do for the pipeline
+        value = value.clone()  # strides too: networks round otherwise in another memory format
         self.select(value, sample).unflatten(0, (-1, len(sample))).copy_(sample)
         return value
 

@@ -21,8 +21,8 @@ class Metric:
     Attributes:
         name: as on command lines and in stored arrays.
         source: `MODULE:FUNCTION`, the function that computes it.
-        needs: its arguments: some of `NEEDS` for a metric of a set; `features` and `texts` for a score of each image,
-            both of them embeddings (B, D) in one space.
+        needs: its arguments: some of `NEEDS` for a metric of a set; for a score of each image `images` (B, 3, H, W) in
+            [0, 1], or `features` and `texts`, both of them embeddings (B, D) in one space.
         fields: label of each value that it adds to a row, by the name of the value.
         lower_is_better: the direction of all its values.
     """
@@ -41,7 +41,7 @@ class Metric:
     @property
     def per_image(self) -> bool:
         """Whether it scores single images while they are drawn; all others compare sets."""
-        return "texts" in self.needs
+        return not set(self.needs) <= set(NEEDS)
 
 
 _ALL = (
@@ -51,6 +51,9 @@ _ALL = (
            {"precision": "precision", "recall": "recall", "density": "density", "coverage": "coverage"}),
     Metric("cmmd", "kernels:cmmd_estimate", ("features", "reference_features"), {"cmmd": "CMMD"}, True),
     Metric("inception_score", "scores:inception_score_estimate", ("logits",), {"inception_score": "Inception score"}),
+    Metric("vendi", "vendi:vendi_estimate", ("features",), {"vendi": "Vendi score"}),
+    Metric("saturation", "saturation:saturation", ("images",), {"saturation": "saturation"}),
+    Metric("contrast", "saturation:contrast", ("images",), {"contrast": "contrast"}),
     Metric("clip_score", "scores:clip_score", ("features", "texts"), {"clip_score": "CLIP score"}),
 )  # fmt: skip
 

@@ -48,11 +48,13 @@ def test_the_direction_is_that_of_the_values(name):
         assert best[field] < worst[field] if field in LOWER_IS_BETTER else best[field] > worst[field], field
 
 
-def test_scores_of_images_are_called_with_texts():
+def test_scores_of_images_are_called_with_images_or_with_texts():
+    given = {"images": torch.rand(4, 3, 5, 5), "features": torch.ones(4, 3), "texts": torch.ones(4, 3)}
     for metric in METRICS.values():
         if metric.per_image:
-            assert metric.function(torch.ones(4, 3), torch.ones(4, 3)).shape == (4,)
-    assert "clip_score" in LABELS and "clip_score" not in MEASURES
+            assert metric.function(*(given[need] for need in metric.needs)).shape == (4,)
+            assert metric.name in LABELS and metric.name not in MEASURES
+    assert {metric.name for metric in METRICS.values() if metric.per_image} >= {"clip_score", "saturation", "contrast"}
 
 
 def test_another_name_is_refused_with_the_known_ones():

@@ -1,0 +1,69 @@
+"""Which family a pipeline belongs to, settled in its first guided step, and checked there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from .families import Family, Observed, registered_family
+from .inference import infer
+from .verification import FamilyError, verify
+
+
+Scaled = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+def establish(observed: Observed, family: Family | None, scaled: Scaled, check: bool = True) -> Family:
+    """The family of `observed.pipe`: `family`, or the registered one, or the inferred one.
+
+    Args:
+        observed: a step, with the calls of all networks of the pipeline since the step before.
+        family: given by the user, or None.
+        scaled: brings a sample to the scale in which the scheduler has networks see it in this step.
+        check: whether a family that is known is checked against the step. It waits for the device, once.
+
+    Raises:
+        FamilyError: a known family does not describe the step.
+        InferenceError: none is known, and none is seen.
+    """
+    known = family or registered_family(observed.pipe)
+    if known is None:
+        found = infer(observed)
+        if check:  # on the host, where everything lies by now
+            verify(found.family, found.observed, partial(_scaled_on_host, scaled, observed.sample.device))
+        return found.family
+    if check:
+        verify(known, of_family(observed, known), scaled)
+    return known
+
+
+def _scaled_on_host(scaled: Scaled, device: torch.device, sample: torch.Tensor) -> torch.Tensor | None:
+    result = scaled(sample.to(device))
+    return None if result is None else result.cpu()
+
+
+def of_family(observed: Observed, family: Family) -> Observed:
+    """`observed` with the calls of the family's denoisers alone; a call that the family sets aside is `aside`.
+
+    Raises:
+        FamilyError: none of the denoisers was called.
+    """
+    names = (family.denoiser, family.second_denoiser)
+    calls = [call for call in observed.calls if call.name in names]
+    marked = [call for call in calls if any(call.arguments.get(name) is not None for name in family.aside)]
+    calls = [call for call in calls if call not in marked]
+    if not calls:
+        ran = ", ".join(dict.fromkeys(call.name for call in observed.calls)) or "none"
+        raise FamilyError(
+            f"{type(observed.pipe).__name__} stepped its scheduler without a call of {family.denoiser!r}, which its "
+            f"family names as the denoiser; networks that ran: {ran}"
+        )
+    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside, _found={})
+
+
+def as_made_by_hand(family: Family) -> Family:
+    """What is checked of a loop written by hand, which has a weight of its own."""
+    if callable(family.weight) and family.post_processing is not None:
+        return family  # without it its weight cannot be recovered
+    return replace(family, weight=None, post_processing=None)

@@ -1,0 +1,60 @@
+"""Find settings of RAAG for a model, in closed form from a few runs of its own pipeline.
+
+    diffusion-guidance fit assets/shapes --call max_sequence_length=1 \\
+        --prompt "a red circle at the top left and a blue star at the bottom right on a dark background"
+
+Each run draws every prompt (or class id) once at the pipeline's own weight. RAAG then takes --first-weight at the first
+step and --last-weight, or the pipeline's own weight, at the late ones. Printed are the ratios that were seen, the
+weights of every step, and a line to paste; a plot shows both. Where the ratio does not fall, RAAG is not needed, and
+plain guidance is what is printed.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+from .arguments import at_least, number
+from .failures import blaming
+from .options import Asked, Call, Model
+from .parser import Parser, kind
+
+
+def parser(prog: str) -> Parser:
+    parse = Parser(prog=prog, description=__doc__)
+    Model.add(parse)
+    Asked.add(parse)
+    Call.add(parse)
+    text = "wanted at the first step (default 1.5)"
+    parse.add_argument("--first-weight", type=kind(number), default=1.5, metavar="W", help=text)
+    text = "wanted at the late steps (default: the pipeline's own weight)"
+    parse.add_argument("--last-weight", type=kind(number), metavar="W", help=text)
+    parse.add_argument("--runs", type=kind(at_least(1)), default=3, metavar="N", help="runs to trace (default 3)")
+    parse.add_argument("--out", type=Path, default=Path("out/fit.png"), help="the plot (default out/fit.png)")
+    return parse
+
+
+def run(args: Namespace) -> None:
+    from ..evaluation.sampling import sample
+    from ..methods.fit import fit_raag
+    from .generate import check_call
+
+    model, given = Model.of(args), Call.of(args)
+    call, asked = given.arguments(), list(Asked.of(args).conditions)
+    pipe = model.load()
+    check_call(pipe, max(asked) if isinstance(asked[0], int) else asked[0], call)
+
+    def draw(number: int) -> None:
+        first = number * len(asked)
+        sample(pipe, asked, range(first, first + len(asked)), [], output_type="latent", **call)
+
+    with blaming(given.more):
+        fit = fit_raag(pipe, draw, args.first_weight, args.last_weight, args.runs)
+    print(f"{fit}\n\n--guidance {command_line(fit.callback)}\n{fit.plot(args.out)}")
+
+
+def command_line(callback: object) -> str:
+    """The plain callback as --guidance takes it."""
+    from ..core.configuration import to_config
+
+    ((config),) = to_config(callback)
+    name = str(config.pop("callback")).lower()
+    return f"{name}:" + ",".join(f"{key}={value}" for key, value in config.items() if value is not None)

@@ -1,0 +1,96 @@
+"""What --guidance means: a callback of this package, a guider of diffusers, or a class of the user's own."""
+
+import importlib
+import inspect
+import os
+import sys
+from pathlib import Path
+
+from ..core.callback import Callback
+from ..core.configuration import load_guidance, parse_guidance
+from ..core.kinds import find_kind
+from .arguments import parse_value
+
+
+def parse(text: str) -> Callback:
+    """One callback: `raag:w_max=18`, `AdaptiveProjectedGuidance:guidance_scale=5`, or `package.module:Class:share=0.5`.
+
+    Raises:
+        ValueError: an unknown name or argument, a value out of range, or a module or class that is not there.
+    """
+    name, _, rest = text.partition(":")
+    first = rest.partition(":")[0]
+    if rest and "=" not in first and find_kind(name.strip()) is None:  # an argument has a `=`: this is a class
+        return _own(name.strip(), first.strip(), rest[len(first) + 1 :])
+    if (guider := _guider(name.strip())) is not None:
+        return _guided(guider, split(rest, text))
+    return parse_guidance(text)
+
+
+def load(file: Path) -> list[Callback]:
+    """The callbacks of a file that `save_guidance` wrote. Raises ValueError that names the file."""
+    try:
+        return load_guidance(file)
+    except ValueError as error:
+        raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
+
+
+def split(rest: str, text: str) -> dict[str, object]:
+    """Arguments from `ARGUMENT=VALUE,...`; commas within brackets and quotes do not separate."""
+    arguments: dict[str, object] = {}
+    for part in _parts(rest):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"cannot read {part[:50]!r} in {text[:100]!r}; write NAME:ARGUMENT=VALUE,ARGUMENT=VALUE")
+        arguments[name.strip()] = parse_value(value.strip())
+    return arguments
+
+
+def _parts(rest: str) -> list[str]:
+    parts, depth, quoted = [""], 0, False
+    for character in rest:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character in "[{") - (character in "]}")
+        if character == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part for part in parts if part.strip()]
+
+
+def _own(module: str, name: str, rest: str) -> Callback:
+    """A callback class from a module that the command line names; the working directory is searched last."""
+    if (folder := os.getcwd()) not in sys.path:
+        sys.path.append(folder)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ValueError(f"--guidance cannot import {module!r}: {error}") from None
+    except AttributeError:
+        raise ValueError(f"--guidance: {module} has no {name!r}") from None
+    if not (inspect.isclass(found) and issubclass(found, Callback)):
+        raise ValueError(f"--guidance: {module}:{name} is not a subclass of diffusion_guidance.Callback")
+    arguments = split(rest, f"{module}:{name}:{rest}")
+    try:
+        return found(**arguments)
+    except TypeError as error:
+        raise ValueError(f"--guidance {module}:{name}: {error}") from None
+
+
+def _guider(name: str) -> str | None:
+    """The name of a guider of diffusers, given in any case, or None."""
+    if not name.lower().endswith("guidance"):
+        return None  # diffusers.guiders is slow to import, and all of its guiders are called so
+    import diffusers.guiders
+
+    kinds = {known.lower(): known for known, kind in vars(diffusers.guiders).items() if inspect.isclass(kind)}
+    return None if name.lower() == "baseguidance" else kinds.get(name.lower())
+
+
+def _guided(name: str, arguments: dict[str, object]) -> Callback:
+    from ..attachment.guiders import GuiderCallback
+
+    try:
+        return GuiderCallback({"_class_name": name, **arguments})
+    except TypeError as error:
+        raise ValueError(f"--guidance {name}: {error}") from None
