@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import torch
 from tqdm import tqdm
 
+from ..core.files import file_digest
 from ..core.locking import locked_file
 from ..detection.results import ResultFile, encode_rows, settings_path
 from ..detection.rigid import Detector
@@ -32,6 +33,7 @@ class Tally:
     def __init__(self):
         self.counts: Counter[str] = Counter()
         self.scores: list[float] = []
+        self.paths: list[str] = []  # of the scores
         self.errors: list[str] = []
 
     def add(self, row: dict) -> None:
@@ -42,6 +44,7 @@ class Tally:
         else:
             self.counts[row["verdict"] or "scored"] += 1
             self.scores.append(float(row["score"]))
+            self.paths.append(row["path"])
 
     def report(self) -> None:
         """To stderr, since rows may go to stdout."""
@@ -65,12 +68,20 @@ def run_calibrate(args: Namespace) -> Tally:
     if tally.errors and not args.skip_errors:
         print("no calibration was written: take those files out, or give --skip-errors", file=sys.stderr)
         return tally
-    scores = torch.tensor(tally.scores, dtype=torch.float64)
+    scores = torch.tensor(distinct(tally), dtype=torch.float64)
     found = calibrate(scores, args.false_positive_rate, detector.identity, args.unsure_rate)
     found.save(args.out)
     low, high = found.interval
     print(f"threshold {found.threshold:.6f} (95 % interval {low:.6f} to {high:.6f}) from {found.samples} images")
     return tally
+
+
+def distinct(tally: Tally) -> list[float]:
+    """The scores of files with different bytes: a file that is there twice says nothing more about real images."""
+    scores = {file_digest(path): score for path, score in zip(tally.paths, tally.scores, strict=True)}
+    if copies := len(tally.scores) - len(scores):
+        print(f"{copies} files are copies of others, or the same ones; each counts once", file=sys.stderr)
+    return list(scores.values())
 
 
 def run_score(args: Namespace) -> Tally:

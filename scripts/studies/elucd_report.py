@@ -30,7 +30,7 @@ def plot(path: Path, rows: Sequence[dict]) -> Path:
         bars = axes.barh([row["method"] for row in part], [row["frechet"] for row in part], color="tab:blue")
         axes.bar_label(bars, [_bar_text(row) for row in part], padding=3, fontsize=8)
         axes.set(xlabel="Frechet distance", title=f"{group[0].upper()}, {group[1]} steps")
-        axes.margins(x=0.3)
+        axes.margins(x=0.55)
     return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
@@ -40,12 +40,12 @@ def _bar_text(row: dict) -> str:
 
 def summary_table(rows: Sequence[dict]) -> str:
     """A markdown table for each sampler, with its heading."""
-    rows = [{name: row.get(name) for name in (*COLUMNS, "sampler", "steps")} for row in rows]
-    groups = dict.fromkeys((row["sampler"], row["steps"]) for row in rows)
+    rows = [{name: row.get(name) for name in (*COLUMNS, "sampler", "steps", "samples")} for row in rows]
+    groups = dict.fromkeys((row["sampler"], row["steps"], row["samples"]) for row in rows)
     return "\n".join(
-        f"{sampler.upper()}, {steps} steps:\n\n"
+        f"{sampler.upper()}, {steps} steps, {samples} samples:\n\n"
         + markdown_table([row for row in rows if (row["sampler"], row["steps"]) == (sampler, steps)], COLUMNS, digits=3)
-        for sampler, steps in groups
+        for sampler, steps, samples in groups
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,32 @@ def test_too_few_pictures_say_how_many(world, tmp_path, call):
     assert code == 2
     assert "at least 72" in err
     assert not (tmp_path / "c.json").exists()
+
+
+def test_copies_of_an_image_count_once(world, tmp_path, call):
+    (tmp_path / "in").mkdir()
+    for index in range(80):
+        (tmp_path / "in" / f"{index:02}.png").symlink_to(world / "real" / "00.png")
+    for sources, distinct in (((tmp_path / "in",), 1), ((world / "real" / "0*.png",) * 8, 10)):
+        code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json", "--overwrite")
+        assert code == 2
+        assert f"{80 - distinct} files are copies of others" in err
+        assert f"{distinct} real pictures are too few" in err
+        assert not (tmp_path / "c.json").exists()
+    assert call("calibrate", world / "real", "--out", tmp_path / "once.json")[0] == 0
+    assert call("calibrate", world / "real", world / "real", "--out", tmp_path / "twice.json")[0] == 0
+    assert (tmp_path / "once.json").read_bytes() == (tmp_path / "twice.json").read_bytes()
+
+
+def test_what_is_not_an_image_of_the_folder_changes_no_row(world, tmp_path, call):
+    folder = tmp_path / "in"
+    shutil.copytree(world / "real", folder)
+    assert call("score", folder, "--out", tmp_path / "before.csv")[0] == 0
+    for name in ("._00.png", ".hidden.png", ".diffusion-guidance-abc.png", "trace.png", "report.json", "grid.png"):
+        shutil.copy(world / "real" / "00.png", folder / name)
+    (folder / "trace.json").write_text("{}")
+    assert call("score", folder, "--out", tmp_path / "after.csv")[0] == 0
+    assert (tmp_path / "after.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
 
 
 def test_constants_are_those_of_the_modules_that_use_them():

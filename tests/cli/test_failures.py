@@ -206,6 +206,13 @@ DEMO = [
     (["--weight", "heavy"], "'heavy' is not a number"),
     (["extra"], "unrecognized arguments: extra"),
 ]
+FIT = [
+    (["sd3"], "one of the arguments --prompt --prompts --classes is required"),
+    (["classlist", "--prompt", "x"], "code of its own; it is not run"),
+    (["dit", "--prompt", "x"], "takes no prompt; give --classes"),
+    (["sd3", "--prompt", "x", "--runs", "0"], "must be at least 1"),
+    (["sd3", "--prompt", "x", "--first-weight", "nan"], "must be a finite number"),
+]
 TABLE = {
     "generate": GENERATE,
     "evaluate": EVALUATE,
@@ -213,6 +220,7 @@ TABLE = {
     "detect": DETECT,
     "describe": DESCRIBE,
     "demo": DEMO,
+    "fit": FIT,
 }
 CALLS = [(name, *row) for name, rows in TABLE.items() for row in rows]
 

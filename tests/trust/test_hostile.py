@@ -64,6 +64,7 @@ def commands(folder: Path) -> Iterator[tuple]:
     """Every command, with every file of the folder in every place that takes a file."""
     out = folder.parent / "out"
     yield "describe", folder
+    yield "fit", folder, "--classes", "0", "--steps", "2", "--runs", "1", "--out", out / "fit.png"
     yield "generate", folder, *DRAW, "--out", out / "generate"
     yield "generate", folder, *DRAW, "--trust-guidance", "--out", folder / "run"
     yield "evaluate", "run", folder, *DRAW, "--trust-guidance", "--extractor", "digits", "--out", out / "run"
