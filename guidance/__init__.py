@@ -23,6 +23,7 @@ if __name__ != "diffusion_guidance":
 
 if TYPE_CHECKING:
     from .attachment.attach import Attachment, attach, detach
+    from .attachment.describe import describe
     from .attachment.families import Family, register_family
     from .attachment.guiders import CallbackGuider, GuiderCallback
     from .attachment.mixin import GuidanceMixin
@@ -92,6 +93,7 @@ __all__ = [
     "class_gradient",
     "class_log_prob",
     "classifier_free_guidance",
+    "describe",
     "detach",
     "detect",
     "effective_weight",

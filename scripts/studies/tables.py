@@ -78,13 +78,10 @@ _EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_secon
 _RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
 
 TABLES = (
-    Table("README.md", "raag", "raag", of_rows(raag.comparison)),
     Table("docs/raag.md", "raag", "raag", raag.every_row),
-    Table("README.md", "elucd", "elucd", of_rows(elucd_report.headline)),
     Table("docs/elucd.md", "elucd", "elucd", of_rows(elucd_report.summary_table)),
     Table("docs/elucd.md", "benchmark", "benchmark_classifier", benchmark(*_CLASSIFIER)),
     Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
-    Table("README.md", "diffier", "diffier-best", of_rows(diffier.headline)),
     Table("docs/diffier.md", "diffier best", "diffier-best", of_rows(diffier.best_table)),
     Table("docs/diffier.md", "diffier summary", "diffier", of_rows(diffier.summary_table)),
     Table("docs/diffier.md", "diffier equal steps", "diffier", of_rows(diffier.summary_table, "steps")),
