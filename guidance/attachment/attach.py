@@ -17,6 +17,7 @@ import torch
 from ..core.bounds import unbounded
 from ..core.callback import as_list, chain
 from ..core.levels import is_understood, level_at_index, network_input
+from ..core.order import check_order
 from ..core.step import Step
 from .arguments import versions
 from .caches import Isolation
@@ -65,12 +66,15 @@ def attach(
         written by hand that step the pipeline's scheduler.
 
     Raises:
-        ValueError: the pipeline has no scheduler, or no network, that could be watched.
+        ValueError: the pipeline has no scheduler, or no network, that could be watched; or a callback of the list can
+            have no effect, see `check_order`.
         TypeError: `guidance` is not callable or a list of callables.
         RuntimeError: something is attached to the pipeline already.
     """
+    callbacks = as_list(guidance)
+    check_order(callbacks)
     return Attachment(
-        pipe, as_list(guidance), family=family, verify=verify, check_finite=check_finite, post_process=post_process
+        pipe, callbacks, family=family, verify=verify, check_finite=check_finite, post_process=post_process
     )
 
 

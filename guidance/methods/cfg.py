@@ -62,6 +62,11 @@ class CFG(Callback):
         if along is not None and not isinstance(self.weight, Sequence):
             raise ValueError(f"along={along} needs a weight that is a sequence of numbers, got {weight!r}")
 
+    @property
+    def asks(self) -> bool:
+        """Whether what stands before it has an effect; see `check_order`."""
+        return self.weight is None
+
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         if self.weight is None:
             prediction = proceed(step)
