@@ -295,7 +295,7 @@ def test_the_weight_of_the_pipeline_is_told_or_recovered(sd3, dit):
 
 
 def test_callbacks_do_not_synchronise(sd3, dit):
-    callbacks = [RAAG(), CFG(weight=[5.0, 4.0], rescale=0.5), GuidanceInterval(), Trace()]
+    callbacks = [RAAG(stop=0.5), CFG(weight=[5.0, 4.0], rescale=0.5, start=0.5), GuidanceInterval(), Trace()]
 
     def watched(step, proceed):
         with NoSynchronisation():
