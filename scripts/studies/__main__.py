@@ -60,6 +60,7 @@ COMMANDS = (
     Command(("peers",), "scripts.studies.peers"),
     Command(("families",), "scripts.studies.families"),
     Command(("upstream",), "scripts.studies.upstream_tests", ("$DIFFUSERS", "--json", f"{RESULTS}/upstream.json")),
+    Command(("coverage",), "scripts.studies.coverage", ("--diffusers-tests", "$DIFFUSERS")),
     _benchmark("overhead", "overhead"),
     _benchmark("benchmark_families", "families"),
     _benchmark("benchmark_evaluation", "evaluation"),

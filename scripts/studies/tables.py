@@ -14,7 +14,7 @@ from pathlib import Path
 import scripts.studies.diffier_report as diffier
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, read_report, replace_table
-from scripts.studies import elucd_report, families, peers, raag, rigid, tune_encoder, upstream_tests
+from scripts.studies import coverage, elucd_report, families, peers, raag, rigid, tune_encoder, upstream_tests
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +94,8 @@ TABLES = (
     Table("docs/families.md", "variants", "families", of_rows(families.variant_table)),
     Table("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
+    Table("docs/coverage.md", "counts", "coverage", coverage.counts),
+    Table("docs/coverage.md", "classes", "coverage", coverage.table),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/peers.md", "peers", "peers", of_rows(peers.best_table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),

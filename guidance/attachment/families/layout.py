@@ -27,8 +27,13 @@ class Layout:
         """The view (n * B, ...) of `value` that holds the samples, each of the shape of one of `like` (B, ...).
 
         Raises:
-            ValueError: `value` is too small for them, or of another rank.
+            ValueError: `value` is not a tensor, too small for them, or of another rank.
         """
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"a network gave a {type(value).__name__} where a prediction of samples of {tuple(like.shape[1:])} was "
+                "expected; name the denoiser: attach(..., family=Family(...)), see docs/families.md"
+            )
         view = value if self.squeeze is None else value.squeeze(self.squeeze)
         view = view if self.order is None else view.permute(self.order)
         view = view.transpose(1, 2) if self.packed else view

@@ -1,0 +1,128 @@
+"""Attach guidance to every guided pipeline class of the installed diffusers, and write down what comes out.
+
+    git clone --depth 1 https://github.com/huggingface/diffusers DIFFUSERS
+    python -m scripts.studies.coverage --diffusers-tests DIFFUSERS && python -m scripts.studies.tables
+
+Each class runs on a tiny random instance, in a process of its own: one of the suite's, else the dummy pipeline of
+diffusers' own tests, which ship with its repository only. A row a class is appended to docs/results/coverage.jsonl (not
+kept) as it is found, so that a killed run goes on; in the end they are written to docs/results/coverage.json.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
+
+from . import coverage_cases as cases
+from .coverage_check import TOLERANCE, check
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ("right", "plain CFG only", "refused", "raised", "wrong", "not run")
+COLUMNS = {
+    "pipeline": "pipeline",
+    "source": "instance",
+    "result": "result",
+    "weight": "weight",
+    "cfg_error": "plain CFG",
+    "again_error": "evaluated again",
+    "reason": "reason",
+}
+
+
+def measure(name: str, checkout: Path, modules: Sequence[str]) -> dict:
+    """The row of class `name`: of the suite's instance, else of the first of diffusers' that runs."""
+    tiny = cases.tiny_of(name)
+    makers: list[tuple[str, Callable[[], cases.Case]]] = [("ours", lambda: cases.own_case(tiny))] if tiny else []
+    for module in modules:
+        makers.append(("diffusers", lambda module=module: cases.upstream_case(checkout, module, name)))
+    row = {"result": "not run", "reason": "diffusers' tests have no dummy components of it"}
+    for source, make in makers:
+        try:
+            row = {"source": source, **check(make())}
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+            row = {"source": source, "result": "not run", "reason": f"as it is: {reason}"[:400]}
+        if row["result"] != "not run":
+            break
+    return row
+
+
+def alone(name: str, checkout: Path, modules: Sequence[str], limit: float) -> dict:
+    """`measure` in a process of its own, ended after `limit` seconds."""
+    context = multiprocessing.get_context("fork")  # everything is imported already
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: send.send(measure(name, checkout, modules)), daemon=True)
+    start = time.monotonic()
+    process.start()
+    send.close()
+    try:
+        row = receive.recv() if receive.poll(limit) else {"result": "not run", "reason": f"took over {limit:g} s"}
+    except EOFError:
+        row = {"result": "not run", "reason": "its process died"}
+    process.kill()
+    process.join()
+    return {"pipeline": name, **row, "seconds": round(time.monotonic() - start, 1)}
+
+
+def done(path: Path) -> dict[str, dict]:
+    """The rows that are there already, by pipeline."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return {row["pipeline"]: row for row in rows}
+
+
+def counts(meta: dict, rows: list[dict]) -> str:
+    """How many classes came to what."""
+    found = Counter(row["result"] for row in rows)
+    lines = [{"result": name, "classes": found[name]} for name in RESULTS]
+    return markdown_table([*lines, {"result": "all", "classes": len(rows)}], ("result", "classes"))
+
+
+def table(meta: dict, rows: list[dict]) -> str:
+    """A line a class."""
+    order = sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"]))
+    return markdown_table([row | {"reason": _reason(row)} for row in order], COLUMNS, digits=2)
+
+
+def _reason(row: dict) -> str | None:
+    reason = row.get("reason") or row.get("cfg_reason") or row.get("again_reason")
+    return reason and " ".join(reason.replace("|", "/").replace("<", "(").replace(">", ")").split())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--diffusers-tests", type=Path, required=True, metavar="FOLDER", help="diffusers' repository")
+    parser.add_argument("--json", type=Path, default=ROOT / "docs/results/coverage.json", help="the report to write")
+    parser.add_argument("--only", nargs="+", metavar="CLASS", help="run these (again), and no others")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds a class (default: %(default)g)")
+    args = parser.parse_args(argv)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    checkout, path = args.diffusers_tests.resolve(), args.json.with_suffix(".jsonl")
+    classes, modules, rows = cases.guided_classes(), cases.tests_by_class(checkout), done(path)
+    todo = args.only or [name for name in classes if name not in rows]
+    with tqdm(todo, unit="class") as progress, path.open("a", encoding="utf-8") as file:
+        for name in progress:
+            progress.set_description(name)
+            rows[name] = alone(name, checkout, modules.get(name, []), args.limit)
+            file.write(json.dumps(rows[name]) + "\n")
+            file.flush()
+    meta = describe_run(tolerance=TOLERANCE, steps=3)
+    print(write_report(args.json, meta, [rows[name] for name in sorted(rows)]))
+
+
+if __name__ == "__main__":
+    main()
