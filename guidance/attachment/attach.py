@@ -29,6 +29,7 @@ from .passes import Answer, Passes
 from .recorder import Recorder, by_name, names_of
 from .replacement import Replacement
 from .run import Run
+from .unstepped import MOST, check_stepped
 from .verification import verify as check
 
 
@@ -139,8 +140,12 @@ class Attachment:
     def __enter__(self) -> "Attachment":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.detach()
+    def __exit__(self, kind: type | None, *_) -> None:
+        try:
+            if kind is None and self._run is not None and self._run.grid_index < 0 and not self._run.by_hand:
+                check_stepped(self.pipe, self._recorder.calls, most=2)
+        finally:
+            self.detach()
 
     def detach(self) -> None:
         """Restore the pipeline exactly. Detaching twice does nothing."""
@@ -180,6 +185,8 @@ class Attachment:
             return False
         if self.pipe.scheduler is not self.scheduler:
             raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
+        if not self._run.by_hand and len(self._recorder.calls) > MOST:
+            check_stepped(self.pipe, self._recorder.calls)
         return True
 
     def _is_own_call(self) -> bool:

@@ -14,7 +14,7 @@ from .hooks import Hooks
 from .passes import After, Passes
 
 
-_KEPT = 8  # calls of a loop written by hand, which may also call the network for itself
+_KEPT = 9  # calls since a step: one more than a pipeline that is understood makes; a loop by hand may make any number
 
 
 class Recorder:
