@@ -7,8 +7,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)  ## draw pictures with the shipped checkpoint: out/demo
 	$(VENV)/bin/diffusion-guidance demo
 
-test: $(STAMP)  ## lint, format and all tests
-	$(VENV)/bin/python -m pytest
+test: $(STAMP)  ## lint, format and all tests, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/overhead.json
 	$(VENV)/bin/python -m scripts.benchmarks overhead --json out/overhead.json
