@@ -46,9 +46,6 @@ def pipe():
 def test_a_long_run_is_refused_early(pipe):
     expected = "Copies called its transformer 9 times or more without a step"
     with pytest.raises(RuntimeError, match=expected), attach(pipe, CFG(3.0)):
-        pytest.raises(RuntimeError, match="Copies called its transformer 9 times or more without a step"),
-        attach(pipe, CFG(3.0)),
-    ):
         pipe(20)
     assert pipe.transformer.calls <= 10
     assert pipe(2).isfinite().all()  # nothing is left
