@@ -89,7 +89,8 @@ def test_classes_with_a_reference_of_pictures(models, tmp_path, call, monkeypatc
 
 def test_sweep_draws_curves(models, tmp_path, call):
     command = ["sweep", models / "sd3", "--world", "shapes", "--seeds", "0-7", "--steps", "1,2", "--weights", "2,4"]
-    command += ["--method", "none", "--method", "raag:w_max={weight}", "--method", "raag:stop=0.5 cfg:weight=2,start=0.5"]
+    command += ["--method", "none", "--method", "raag:w_max={weight}"]
+    command += ["--method", "raag:stop=0.5 cfg:weight=2,start=0.5"]
     call(*command, "--world-samples", 100, "--out", tmp_path)
     _, rows = read_report(tmp_path / "report.json")
     assert [(row["method"], row["steps"], row.get("weight")) for row in rows[:5]] == [
