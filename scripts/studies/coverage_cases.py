@@ -38,7 +38,8 @@ def guided_classes() -> dict[str, type]:
         kind = getattr(diffusers, name, None)
         if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
             continue
-        if any("Deprecated" in base.__name__ for base in kind.__mro__) or kind is diffusers.DiffusionPipeline:
+        deprecated = ".deprecated." in kind.__module__ or any("Deprecated" in base.__name__ for base in kind.__mro__)
+        if deprecated or kind is diffusers.DiffusionPipeline:
             continue
         source = inspect.getsource(kind)
         if ".step(" in source and _COMBINES.search(source):

@@ -20,12 +20,14 @@ _PACKAGE = str(Path(diffusion_guidance.__file__).parent)
 
 
 class Recombine:
-    """Plain CFG at the pipeline's own weight. Attributes: `weights` of the guided steps."""
+    """Plain CFG at the pipeline's own weight. Attributes: `weights` of the guided steps; `steps`, all that it saw."""
 
     def __init__(self):
         self.weights: list[float] = []
+        self.steps = 0
 
     def __call__(self, step, proceed):
+        self.steps += 1
         if not step.has_unconditional:
             return proceed(step)
         weight = step.pipeline_weight
@@ -61,6 +63,8 @@ def check(case: Case) -> dict:
         return {"result": "not run", "reason": f"the pipeline differs from itself by {noise:.2g} with the same seeds"}
     recombine, again = Recombine(), Again()
     row = attempt(case, recombine, "cfg", lambda result: difference(result, plain))
+    if "cfg_reason" not in row and not recombine.steps and denoises(case):
+        return {"result": "wrong", "cfg_reason": "no callback ran, and nothing was said", **row}
     if "cfg_reason" not in row and not recombine.weights:
         return {"result": "not run", "reason": "no step is guided, as the tests call it", **row}
     row["weight"] = max(recombine.weights, default=None)
@@ -68,6 +72,18 @@ def check(case: Case) -> dict:
     if any(not row.get(name, 0.0) <= TOLERANCE for name in ("cfg_error", "again_error")):
         row["own_error"] = sensitivity(case, plain)
     return {"result": verdict(row), **row}
+
+
+def denoises(case: Case) -> bool:
+    """Whether a call of the pipeline calls a network at all: with few steps and little strength there may be none."""
+    called = []
+    names = ("transformer", "transformer_2", "unet", "prior", "decoder")
+    networks = [network for name in names if isinstance(network := getattr(case.pipe, name, None), torch.nn.Module)]
+    handles = [network.register_forward_hook(lambda *_: called.append(1)) for network in networks]
+    run(case)
+    for handle in handles:
+        handle.remove()
+    return bool(called)
 
 
 def sensitivity(case: Case, plain: list[torch.Tensor]) -> float:
