@@ -157,11 +157,10 @@ class Attachment:
         _ATTACHED.discard(self)
 
     @property
-    def evaluations(self) -> int | float:
+    def evaluations(self) -> int:
         """Evaluations of the network in the last run, on the callbacks' own account, minus those of its own that the
-        pipeline was spared; both predictions together are one, and an unconditional pass left out is a half."""
-        count = self._made - self._passes.spared - self._passes.skipped / 2
-        return int(count) if count == int(count) else count
+        pipeline was spared; both predictions together are one."""
+        return self._made - self._passes.spared
 
     # Whose call it is.
 

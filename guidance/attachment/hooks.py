@@ -8,13 +8,12 @@ from .replacement import Replacement
 
 
 class Hooks:
-    """Has `before(module, args, kwargs)` and `after(module, output)` called around the calls of `module`.
-
-    `before` returns None, or other (args, kwargs); `after` returns None, or another output. A network that
-    `module.compile()` compiled is wrapped as a whole, since hooks would be compiled with it.
+    """Has `before(module, args, kwargs)` and `after(module, output)` called around the calls of `module`, which they
+    leave as they are. A network that `module.compile()` compiled is wrapped as a whole, since hooks would be compiled
+    with it.
     """
 
-    def __init__(self, module: torch.nn.Module, before: Callable, after: Callable):
+    def __init__(self, module: torch.nn.Module, before: Callable[..., None], after: Callable[..., None]):
         self.module, self._before, self._after = module, before, after
         self._compiled = Replacement(module, "_compiled_call_impl", self._call)
 
@@ -41,18 +40,20 @@ class Hooks:
     def _own(self, hooks: dict) -> dict:
         return {key: hook for key, hook in hooks.items() if isinstance(hook, _Hook) and hook.owner is self}
 
-    def _enter(self, module, args, kwargs=None):
+    def _enter(self, module, args, kwargs=None) -> None:
         # Without kwargs: another thread is just registering this hook, or removing it. It is not that thread's call.
-        return None if kwargs is None else self._before(module, args, kwargs)
+        if kwargs is not None:
+            self._before(module, args, kwargs)
 
-    def _leave(self, module, args, *rest):
-        return None if len(rest) < 2 else self._after(module, rest[1])
+    def _leave(self, module, args, *rest) -> None:
+        if len(rest) == 2:
+            self._after(module, rest[1])
 
     def _call(self, original, *args, **kwargs):
-        args, kwargs = self._before(self.module, args, kwargs) or (args, kwargs)
+        self._before(self.module, args, kwargs)
         output = original(*args, **kwargs)
-        changed = self._after(self.module, output)
-        return output if changed is None else changed
+        self._after(self.module, output)
+        return output
 
 
 class _Hook:

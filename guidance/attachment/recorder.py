@@ -11,10 +11,11 @@ import torch
 
 from .families import Call, prediction_of
 from .hooks import Hooks
-from .passes import After, Passes
+from .passes import Passes
+from .unstepped import MOST
 
 
-_KEPT = 9  # calls since a step: one more than a pipeline that is understood makes; a loop by hand may make any number
+_KEPT = MOST + 1  # calls since a step; a loop written by hand may make any number
 
 
 class Recorder:
@@ -23,7 +24,7 @@ class Recorder:
 
     Args:
         belongs: whether the call that is being made belongs to the run.
-        passes: asked before each call, and after it.
+        passes: asked before each call, and called after those that it answers.
 
     Attributes:
         calls: in order.
@@ -33,7 +34,7 @@ class Recorder:
         self._belongs, self._passes = belongs, passes
         self.calls: deque[Call] = deque(maxlen=_KEPT)
         self._paused = False
-        self._entered: tuple[int, str, torch.nn.Module, dict, After] | None = None
+        self._entered: tuple[int, str, torch.nn.Module, dict, bool] | None = None
         self._names = {module: argument_names(module) for module in networks.values()}
         self._hooks = {
             name: Hooks(module, functools.partial(self._before, name), self._after) for name, module in networks.items()
@@ -66,28 +67,25 @@ class Recorder:
         finally:
             self._paused = before
 
-    def _before(self, name: str, module: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _before(self, name: str, module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         thread = threading.get_ident()
         if self._entered is not None and self._entered[0] == thread:
             self._entered = None  # of a call that broke off
         if self._paused or not self._belongs():
-            return None
+            return
         # Networks and pipelines change the lists and dictionaries that they hand over.
         arguments = {key: _copied(value) for key, value in by_name(self._names[module], args, kwargs).items()}
-        changed, after = self._passes.before(name, module, arguments)
-        self._entered = (thread, name, module, arguments if changed is None else changed, after)
-        return None if changed is None else ((), {key: _copied(value) for key, value in changed.items()})
+        self._entered = (thread, name, module, arguments, self._passes.before(module, arguments))
 
-    def _after(self, module: torch.nn.Module, output: object) -> object | None:
+    def _after(self, module: torch.nn.Module, output: object) -> None:
         entered = self._entered
         if entered is None or entered[2] is not module or entered[0] != threading.get_ident():
-            return None
-        _, name, _, arguments, after = entered
+            return
+        _, name, _, arguments, answered = entered
         self._entered = None
-        changed, keep = after(output)
-        if keep:
-            self.calls.append(Call(module, arguments, kept(output, module), name))
-        return changed
+        if answered:
+            self._passes.after()
+        self.calls.append(Call(module, arguments, kept(output, module), name))
 
 
 def argument_names(module: torch.nn.Module) -> tuple[str, ...]:

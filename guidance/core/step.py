@@ -86,7 +86,6 @@ class Step:
         first: position on the grid at which the pipeline's call began.
         run: identity of the pass over the grid.
         truncated: the pipeline left out the unconditional pass in this step alone (truncated guidance).
-        skipped: the unconditional pass was left out because no callback needs it here; see `Callback.needs`.
         elsewhere: made by `at`: not the evaluation that the pipeline is about to use.
         ahead: how far along the sampler's grid `at` went from there, so that `index + ahead` is the position of this
             evaluation, in the user's steps; 0 off the grid.
@@ -109,7 +108,6 @@ class Step:
     first: int = 0
     run: Pass = field(default_factory=Pass)
     truncated: bool = False
-    skipped: bool = False
     elsewhere: bool = False
     ahead: int = 0
     notes: dict[str, torch.Tensor] = field(default_factory=dict)
