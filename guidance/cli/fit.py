@@ -40,7 +40,7 @@ def run(args: Namespace) -> None:
     model, given = Model.of(args), Call.of(args)
     call, asked = given.arguments(), list(Asked.of(args).conditions)
     pipe = model.load()
-    check_call(pipe, max(asked) if isinstance(asked[0], int) else asked[0], call)
+    check_call(pipe, asked, call)
 
     def draw(number: int) -> None:
         first = number * len(asked)

@@ -68,7 +68,7 @@ def run(args: Namespace) -> None:
     }
     jobs = plan(asked, args.seeds, args.out, args.pair)
     pipe = model.load()
-    check_call(pipe, max(asked) if isinstance(asked[0], int) else asked[0], call)
+    check_call(pipe, asked, call)
     settings["weights"] = pipeline_weights(pipe)
     with blaming(given.more), locked_folder(args.out):
         draw(args.out, pipe, jobs, guidance, settings, args.batch_size, call)
@@ -105,18 +105,19 @@ def draw(
         print(f"trace: {', '.join(map(str, paths))}")
 
 
-def check_call(pipe: "DiffusionPipeline", condition: str | int, call: dict[str, object]) -> None:
-    """Raise ValueError if the pipeline's call does not take what it is to be given."""
+def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str] | Sequence[int]", call: dict[str, object]) -> None:
+    """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
     import inspect
 
     known, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
-    given = "class_labels" if isinstance(condition, int) else "prompt"
+    highest = max(asked) if isinstance(asked[0], int) else None
+    given = "prompt" if highest is None else "class_labels"
     if given not in known:
         other = "--classes" if "class_labels" in known else "--prompt"
         raise ValueError(f"{name} takes no {given}; give {other}")
     classes = getattr(getattr(pipe, "transformer", None), "config", {}).get("num_embeds_ada_norm")
-    if isinstance(condition, int) and classes is not None and condition >= classes:
-        raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {condition}")
+    if highest is not None and classes is not None and highest >= classes:
+        raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {highest}")
     if unknown := set(call) - set(known):
         raise ValueError(f"{name} takes no argument {', '.join(sorted(unknown))}")
     needed = {key for key, value in known.items() if value.default is value.empty and value.kind.name[:3] != "VAR"}

@@ -3,24 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..core.files import sweep, write_atomic, write_json
+from ..methods.trace import Trace
 from .sampling import Job
-
-
-class Recorder(Protocol):
-    """What is needed of a `Trace`."""
-
-    runs: list[dict[str, list[torch.Tensor]]]
-
-    def to_dict(self, run: int = -1) -> dict[str, torch.Tensor]: ...
-
-    def plot(self, path: Path) -> Path: ...
 
 
 class TraceStore:
@@ -32,7 +22,7 @@ class TraceStore:
         number: of this trace, where there are several.
     """
 
-    def __init__(self, images: Path, trace: Recorder, number: int = 1):
+    def __init__(self, images: Path, trace: Trace, number: int = 1):
         self.images, self.trace = Path(images), trace
         self.folder = trace_folder(images)
         self._name = "trace" if number == 1 else f"trace-{number}"
