@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from diffusion_guidance import ClassifierGuidance, attach
 from diffusion_guidance.core.files import write_json
+from diffusion_guidance.core.groups import grouped
 from diffusion_guidance.evaluation.report import describe_run, write_report
 from diffusion_guidance.evaluation.sampling import generators
 from diffusion_guidance.evaluation.study import row_name, study
@@ -91,8 +92,9 @@ def guidance(row: dict, classifier: DigitsClassifier) -> list:
     """The callbacks of a row; CFG is the pipeline's own."""
     if "scale" not in row:
         return []
-    constants = {name: row[name] for name in ("schedule", "scale", "start", "stop") if name in row}
-    return [ClassifierGuidance(classifier, **constants, **INGREDIENTS.get(row["method"], {}))]
+    given = {name: row[name] for name in ("schedule", "scale", "start", "stop") if name in row}
+    given |= INGREDIENTS.get(row["method"], {})
+    return [ClassifierGuidance(classifier, **grouped(ClassifierGuidance, given))]
 
 
 class Study:

@@ -18,7 +18,7 @@ from diffusers import guiders
 from diffusers.hooks import LayerSkipConfig
 from diffusers.hooks.smoothed_energy_guidance_utils import SmoothedEnergyGuidanceConfig
 
-from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback
+from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback, Strength
 from diffusion_guidance.evaluation import curve_plot, describe_run, markdown_table, write_report
 from diffusion_guidance.evaluation.metrics.sensitivity import sensitivity
 from diffusion_guidance.evaluation.study import study
@@ -65,7 +65,7 @@ def methods(world: str, assets: Path) -> dict[str, Callable[[float], list]]:
             guiders.SmoothedEnergyGuidance, seg_guidance_config=SmoothedEnergyGuidanceConfig([1])
         )
         judge = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
-        classifier = ClassifierGuidance(judge, "x0", scale=16.0, start=0.72, stop=0.84)
+        classifier = ClassifierGuidance(judge, Strength(scale=16.0), start=0.72, stop=0.84)
         found["CFG + EluCD"] = lambda weight: [CFG(weight), classifier]
         found["RAAG + EluCD"] = lambda weight: [RAAG(weight, RAAG_ALPHA), classifier]
     return found

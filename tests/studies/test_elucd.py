@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from diffusion_guidance.methods.classifier.reading import READINGS
+from diffusion_guidance.methods.classifier.strength import SCHEDULES
 from scripts.studies import elucd as study_elucd
 
 
@@ -51,10 +53,8 @@ def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopp
 def test_each_ingredient_is_one_change(script):
     rows = list(script.INGREDIENTS.values())
     assert len(rows) == 5
-    full = script.ClassifierGuidance(lambda x: x, "ddpm")
-    names = ("gamma", "tau_marginal", "look_at")
-    settings = [row | {name: row.get(name, getattr(full, name)) for name in names} for row in rows]
-    settings[4]["softplus"], settings[4]["tau_joint"] = 3.0, 1.0  # of the preset
+    preset = READINGS["ddpm"]._asdict() | {"gamma": SCHEDULES["ddpm"][1]}
+    settings = [preset | row for row in rows]
     for one, two in itertools.pairwise(settings):
         assert len([name for name in one if one[name] != two[name]]) == 1
 
@@ -86,7 +86,7 @@ def test_the_window_that_was_best_serves_the_other_rows_with_one(script):
         for row in script.candidates(method, "ddpm", chosen.__getitem__)[0]:
             assert script.WINDOWS[1].items() <= row.items()
             guide = script.guidance(row, lambda x: x)[0]
-            assert (guide.start, guide.stop, guide.scale) == (row["start"], row["stop"], row["scale"])
+            assert (guide.start, guide.stop, guide.strength.scale) == (row["start"], row["stop"], row["scale"])
     assert len(script.candidates("elucd", "ddpm", chosen.__getitem__)) == len(script.WINDOWS)
     for _, steps in script.SAMPLERS.values():  # all windows cost the same
         assert len({int(window["stop"] * steps) - int(window["start"] * steps) for window in script.WINDOWS}) == 1
