@@ -281,7 +281,10 @@ class Attachment:
     def _observe(self, given: dict) -> Observed:
         name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
         calls, aside = [], None
+        denoisers = (self.family.denoiser, self.family.second_denoiser)
         for call in self._recorder.calls:
+            if call.name not in denoisers:  # other networks are watched until the family is known
+                continue
             if any(call.arguments.get(argument) is not None for argument in self.family.aside):
                 aside = call.output
             else:
