@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from diffusers import ConfigMixin
 
+from .groups import ungrouped
 from .step import Step
 
 
@@ -73,8 +74,8 @@ class Callback(ConfigMixin):
 
 
 def settings(callback: Callback) -> dict:
-    """The arguments that `callback` was made with, by name."""
-    return {name: value for name, value in callback.config.items() if not name.startswith("_")}
+    """The arguments that `callback` was made with, by name; groups by their fields."""
+    return ungrouped({name: value for name, value in callback.config.items() if not name.startswith("_")})
 
 
 def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proceed:
