@@ -42,6 +42,8 @@ class NAG(Callback):
         RuntimeError: attached to a second pipeline at once.
     """
 
+    asks = True  # see `core.order`
+
     @register_to_config
     def __init__(
         self,
