@@ -61,6 +61,10 @@ class Callback(ConfigMixin):
             return proceed(step)
         return self.guide(step, proceed)
 
+    def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
+        """Called when attached, by a callback that acts within the pipeline's networks too; it returns what takes that
+        off again. `is_ours` says whether the call of a network that is being made belongs to the pipeline's run."""
+
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         """What the callback does inside its window."""
         raise NotImplementedError
