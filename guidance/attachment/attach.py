@@ -11,24 +11,27 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import FrameType
 
 import torch
 
 from ..core.bounds import unbounded
 from ..core.callback import Callback, as_list, chain
-from ..core.levels import is_understood, level_at_index, network_input
+from ..core.levels import Level, is_understood, level_at_index, network_input
+from ..core.needs import Upcoming, needs_unconditional
 from ..core.order import check_order
 from ..core.step import Step
 from .arguments import versions
 from .caches import Isolation
-from .caller import calls_itself, running
+from .caller import own_frame, running
 from .denoiser import StepDenoiser
 from .establish import as_made_by_hand, establish, of_family
 from .families import Call, Evaluation, Family, Observed, PostProcessing, registered_family
 from .passes import Answer, Passes
-from .recorder import Recorder, by_name, names_of
+from .recorder import Recorder, by_name, is_compiled, names_of
 from .replacement import Replacement
 from .run import Run
+from .skipping import Skip, is_right, skip_of
 from .unstepped import MOST, check_stepped
 from .verification import verify as check
 
@@ -45,6 +48,7 @@ def attach(
     verify: bool = True,
     check_finite: bool = False,
     post_process: bool = True,
+    skip: bool = True,
 ) -> "Attachment":
     """Attach `guidance` to `pipe` until the `with` block ends, or until `detach()` is called.
 
@@ -61,6 +65,10 @@ def attach(
             skip layers, ...; see `Family.post_processing`) is done to that of the callbacks too. It is done once, after
             the last callback: callbacks see and combine predictions before it. What the callbacks leave unchanged is
             the pipeline's own output, to the bit, in any case.
+        skip: leave out the unconditional pass of steps in which no callback reads it (outside of an interval, weight
+            1); `Callback.unconditional` tells. The images are the same except for rounding. Both passes run all the
+            same in the first guided step, with a compiled or cached network, with post-processing, with three
+            predictions, and without `verify`.
 
     Returns:
         The attachment, to be used as a context manager. It serves any number of calls of the pipeline, and loops
@@ -75,7 +83,13 @@ def attach(
     callbacks = as_list(guidance)
     check_order(callbacks)
     return Attachment(
-        pipe, callbacks, family=family, verify=verify, check_finite=check_finite, post_process=post_process
+        pipe,
+        callbacks,
+        family=family,
+        verify=verify,
+        check_finite=check_finite,
+        post_process=post_process,
+        skip=skip,
     )
 
 
@@ -104,9 +118,11 @@ class Attachment:
         verify: bool = True,
         check_finite: bool = False,
         post_process: bool = True,
+        skip: bool = True,
     ):
         self.pipe, self.callbacks = pipe, callbacks
         self.verify, self.check_finite, self.post_process = verify, check_finite, post_process
+        self._may_skip = skip and verify
         if any(attachment.pipe is pipe for attachment in list(_ATTACHED)):
             raise RuntimeError(
                 f"guidance is attached to this {type(pipe).__name__} already; leave that `with` block (or call "
@@ -121,6 +137,7 @@ class Attachment:
         self._step_names = names if set(_STEP) <= set(names) else _STEP  # somebody's wrapper may show none
         self._thread = threading.get_ident()
         self._run: Run | None = None
+        self._frame: FrameType | None = None  # of the pipeline's call, between its network's and its scheduler's
         self._made = 0
         self._passes = Passes()
         self._recorder = Recorder(_networks(pipe, self.family), self._belongs, self._passes)
@@ -177,8 +194,11 @@ class Attachment:
         self._run = Run(self.pipe, self.scheduler, by_hand)
         self._isolations: dict[torch.nn.Module, Isolation] = {}
         self._told_guided: dict[str, bool] = {}
+        self._skip: Skip | None = None  # of this run, once it is known
+        self._skip_tried = not self._may_skip or by_hand
 
     def _end(self) -> None:
+        self._frame = None
         self._recorder.clear()
         self._passes.reset()
         if self._run is not None:
@@ -207,7 +227,8 @@ class Attachment:
             return False
         if run is not None and run.by_hand:
             return running(self.pipe) is None
-        if calls_itself(self.pipe):
+        self._frame = own_frame(self.pipe, self._frame)
+        if self._frame is not None:
             if run is None:
                 self._begin(by_hand=False)
             return True
@@ -226,7 +247,7 @@ class Attachment:
     # The step.
 
     def _step(self, original: Callable, *args, **kwargs):
-        caller = running(self.pipe)
+        caller = running(self.pipe, self._frame)
         if caller is not None and caller is not self.pipe:
             return original(*args, **kwargs)
         if self._run is None or self._run.thread != threading.get_ident():
@@ -250,11 +271,47 @@ class Attachment:
         finally:
             self._made += denoiser.made
             denoiser.close()
+            calls, self._frame = len(self._recorder.calls), None
             self._recorder.clear()
             self._passes.clear()
         if denoiser.reused:
             self._passes.answer(self._answers(denoiser, result))
+        elif not self._skip_tried or self._skip is not None:
+            self._plan_skip(observed, calls)
         return result
+
+    def _plan_skip(self, observed: Observed, calls: int) -> None:
+        """Leave out the unconditional pass of the coming step where nobody reads it."""
+        coming = range(self._run.grid_index + 1, len(self.scheduler.timesteps))
+        if not self._skip_tried and self._run.guided:
+            self._skip_tried = True
+            if calls == len(observed.calls) and not all(map(self._needs_unconditional, coming)):
+                self._skip = self._find_skip(observed)
+        if self._skip is not None and coming and not self._needs_unconditional(coming[0]):
+            self._skipped_at = coming[0]
+            self._passes.skip(self._skip)
+
+    def _needs_unconditional(self, grid_index: int) -> bool:
+        def level() -> Level | None:
+            if not is_understood(self.scheduler):
+                return None
+            found = level_at_index(self.scheduler, grid_index)
+            return None if any(value.device.type != "cpu" for value in found) else found
+
+        return needs_unconditional(self.callbacks, Upcoming(self._run.number_of(grid_index), self._run.total, level))
+
+    def _find_skip(self, observed: Observed) -> Skip | None:
+        modules = {call.module for call in observed.calls}
+        if self._post_processing or any(is_compiled(module) or self._keeps_state(module) for module in modules):
+            return None
+        skip = skip_of(observed, self.family)
+        with self._recorder.pause(), torch.no_grad():
+            return skip if skip is not None and is_right(skip) else None
+
+    def _keeps_state(self, module: torch.nn.Module) -> bool:
+        if module not in self._isolations:
+            self._isolations[module] = Isolation(module)
+        return self._isolations[module].keeps_state
 
     def _infer(self, given: dict) -> None:
         """The family of this step; for good once the pipeline guides."""
@@ -276,7 +333,10 @@ class Attachment:
     def _scaled(self, sample: torch.Tensor) -> torch.Tensor | None:
         if not is_understood(self.scheduler):
             return None
-        return network_input(self.scheduler, sample, lambda: level_at_index(self.scheduler, self._run.grid_index))
+        return network_input(self.scheduler, sample, self._level_here)
+
+    def _level_here(self) -> Level:
+        return level_at_index(self.scheduler, self._run.grid_index)
 
     def _observe(self, given: dict) -> Observed:
         name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
@@ -325,12 +385,20 @@ class Attachment:
         run.guided |= guided
         output, sample = family.stepped(observed)
         predictions = family.named([call.output for call in observed.calls], observed, sample)
-        weight = evaluation = post_processing = None
+        if self._passes.skipped:
+            if self._run.grid_index == self._skipped_at or not self._needs_unconditional(self._run.grid_index):
+                guided, predictions = False, {"cond": predictions["cond"]}
+                output = predictions["cond"]
+            else:  # the loop went elsewhere than was expected
+                predictions = dict(denoiser.predict(sample, observed.timestep, self._level_here))
+                output = None
+        weight = evaluation = post_processing = self._post_processing = None
         if guided:
             evaluation = Evaluation(
                 self.pipe, denoiser.module, predictions["cond"], predictions["uncond"], output, observed.aside
             )
             weight, post_processing = self._weight(evaluation), self._active_post_processing(evaluation)
+            self._post_processing = post_processing
         denoiser.post_processed = self.post_process and post_processing is not None
         step = Step(
             sample=sample,

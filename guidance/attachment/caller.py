@@ -6,31 +6,48 @@ pipeline's run is decided by the method that makes it.
 
 import functools
 import sys
+from pathlib import Path
 from types import CodeType, FrameType
 
-
-def running(pipe) -> object | None:
-    """The pipeline whose method is nearest on the stack: `pipe`, another one, or None for a loop written by hand."""
-    frame, _ = _nearest(pipe, sys._getframe(1))
-    return None if frame is None else _self(frame)
+import torch
 
 
-def calls_itself(pipe) -> bool:
-    """Whether `pipe`'s own code makes this call of a network; False for what a user's function does meanwhile, such as
-    a preview in `callback_on_step_end`."""
-    frame, callee = _nearest(pipe, sys._getframe(1))
-    return frame is not None and _self(frame) is pipe and not _is_callback(frame, callee)
+# Files between a pipeline's code and its network's: torch's modules, and what an attachment puts there.
+_NO_PIPELINES = {torch.nn.Module.__call__.__code__.co_filename, __file__}
+_NO_PIPELINES |= {str(Path(__file__).with_name(f"{n}.py")) for n in ("attach", "hooks", "recorder", "replacement")}
 
 
-def _nearest(pipe, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+def running(pipe, known: FrameType | None = None) -> object | None:
+    """The pipeline whose method is nearest on the stack: `pipe`, another one, or None for a loop written by hand.
+
+    `known` is what `own_frame` gave: reading the variables of a frame is slow, so it is spared where the frame is that
+    one.
+    """
+    frame, _ = _nearest(pipe, sys._getframe(1), known)
+    if frame is None:
+        return None
+    return pipe if frame is known else _self(frame)
+
+
+def own_frame(pipe, known: FrameType | None = None) -> FrameType | None:
+    """The frame of `pipe`'s own method that makes this call of a network. None where anybody else makes it, such as a
+    user's function that draws a preview in `callback_on_step_end`."""
+    frame, callee = _nearest(pipe, sys._getframe(1), known)
+    if frame is None or _is_callback(frame, callee):
+        return None
+    return frame if frame is known or _self(frame) is pipe else None
+
+
+def _nearest(pipe, frame: FrameType | None, known: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
     """The frame of the nearest method of a pipeline, and the one that it called."""
     kind, callee = _pipeline_class(), None
-    while frame is not None:
-        owner = _self(frame)
-        if owner is not None and (owner is pipe or (kind is not None and isinstance(owner, kind))):
-            return frame, callee
+    while frame is not None and frame is not known:
+        if frame.f_code.co_filename not in _NO_PIPELINES:
+            owner = _self(frame)
+            if owner is not None and (owner is pipe or (kind is not None and isinstance(owner, kind))):
+                break
         frame, callee = frame.f_back, frame
-    return None, None
+    return (None, None) if frame is None else (frame, callee)
 
 
 def _pipeline_class() -> type | None:
@@ -41,7 +58,7 @@ def _pipeline_class() -> type | None:
 
 def _is_callback(frame: FrameType, callee: FrameType | None) -> bool:
     """Whether `callee` runs one of the functions that the user gave to the method of `frame`."""
-    if callee is None:
+    if callee is None or callee.f_code.co_filename in _NO_PIPELINES:
         return False
     values = frame.f_locals
     return any(name.startswith("callback") and _code(values[name]) is callee.f_code for name in values)

@@ -1,4 +1,5 @@
-"""Which of the pipeline's calls run its network: all, except where a callback has found the answer already."""
+"""Which of the pipeline's calls run its network: all, except where a callback has found the answer already, and the
+unconditional pass of steps in which nobody reads it."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +9,9 @@ import torch
 
 from .arguments import same
 from .families import Call
+from .halves import twice
 from .replacement import Replacement
+from .skipping import Skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Passes:
     """Decides for each call of the pipeline's own whether the network runs; a `Recorder` asks.
 
     Attributes:
-        spared: evaluations of this run that were answered.
+        spared: evaluations of this run that were answered; an unconditional pass is half of one.
+        skipped: whether the unconditional pass of the step in hand was left out.
     """
 
     def __init__(self):
@@ -54,7 +58,9 @@ class Passes:
     def clear(self) -> None:
         """A step ends: forget what the pipeline did not ask for."""
         self._answers: list[Answer] = []
-        self._ready: tuple = ()  # the answer to the call that is about to run
+        self._skip: Skip | None = None
+        self.skipped = False
+        self._ready: tuple = ()  # the thread, and what gives the result of the call that is about to run
 
     def remove(self) -> None:
         for stand_in in self._stand_ins.values():
@@ -64,22 +70,50 @@ class Passes:
 
     def answer(self, answers: list[Answer]) -> None:
         """In the coming step."""
-        for answer in answers:
-            module = answer.call.module
-            if module not in self._stand_ins:
-                self._stand_ins[module] = Replacement(module, "forward", self._forward).install()
+        self._stand_in(*(answer.call for answer in answers))
         self._answers = answers
 
-    def before(self, module: torch.nn.Module, arguments: dict) -> bool:
-        """Whether the call that is about to run is answered; `after` is to be called then."""
+    def skip(self, skip: Skip) -> None:
+        """Leave out the unconditional pass of the coming step, if its calls are as those seen."""
+        self._stand_in(*skip.calls)
+        self._skip = skip
+
+    def _stand_in(self, *calls: Call) -> None:
+        for call in calls:
+            if call.module not in self._stand_ins:
+                self._stand_ins[call.module] = Replacement(call.module, "forward", self._forward).install()
+
+    def before(self, module: torch.nn.Module, arguments: dict, position: int) -> bool:
+        """Whether the call that is about to run, in that position of its step, is answered in whole; `after` is to be
+        called then."""
+        if self._skip is not None:
+            self._begin_skipped(module, arguments, position)
+            return False
         if not self._answers:
             return False
         answer = self._answers.pop(0)
         if not answer.fits(module, arguments):
             self._answers = []
             return False
-        self._ready = (threading.get_ident(), answer.output)
+        self._ready = (threading.get_ident(), lambda original, args, kwargs: answer.output)
         return True
+
+    def _begin_skipped(self, module: torch.nn.Module, arguments: dict, position: int) -> None:
+        skip = self._skip
+        if not skip.fits(position, module, arguments):
+            self._skip = None
+        elif skip.leaves_out(position):
+            returned = skip.calls[position].returned  # of another step: the pipeline combines it, and nobody uses that
+            self._ready = (threading.get_ident(), lambda original, args, kwargs: self._skipped(returned))
+        elif len(skip.calls) == 1:
+            half = skip.half(arguments)
+            run = lambda original, args, kwargs: self._skipped(twice(original(**half), skip.samples))  # noqa: E731
+            self._ready = (threading.get_ident(), run)
+
+    def _skipped(self, result):
+        self.skipped = True
+        self.spared += 0.5
+        return result
 
     def after(self) -> None:
         """Count the evaluation with its last call, unless somebody replaced the forward, which then ran."""
@@ -89,5 +123,5 @@ class Passes:
     def _forward(self, original: Callable, *args, **kwargs):
         if not self._ready or self._ready[0] != threading.get_ident():
             return original(*args, **kwargs)
-        output, self._ready = self._ready[1], ()
-        return output
+        result, self._ready = self._ready[1], ()
+        return result(original, args, kwargs)

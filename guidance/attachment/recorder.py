@@ -76,7 +76,7 @@ class Recorder:
             return
         # Networks and pipelines change the lists and dictionaries that they hand over.
         arguments = {key: _copied(value) for key, value in by_name(self._names[module], args, kwargs).items()}
-        self._entered = (thread, name, module, arguments, self._passes.before(module, arguments))
+        self._entered = (thread, name, module, arguments, self._passes.before(module, arguments, len(self.calls)))
 
     def _after(self, module: torch.nn.Module, output: object) -> None:
         entered = self._entered
@@ -86,7 +86,7 @@ class Recorder:
         self._entered = None
         if answered:
             self._passes.after()
-        self.calls.append(Call(module, arguments, kept(output, module), name))
+        self.calls.append(Call(module, arguments, kept(output, module), name, output))
 
 
 def argument_names(module: torch.nn.Module) -> tuple[str, ...]:

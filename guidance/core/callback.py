@@ -15,6 +15,7 @@ import torch
 from diffusers import ConfigMixin
 
 from .groups import ungrouped
+from .needs import Upcoming
 from .step import Step
 
 
@@ -40,6 +41,8 @@ class Callback(ConfigMixin):
     config_name = "guidance.json"
     #: Combiners set this: they are passed over in steps where the pipeline leaves out the unconditional pass.
     needs_unconditional = False
+    #: Those that read the unconditional prediction through `proceed` alone set this: see `reads`.
+    passes_on = False
     #: Arguments that are one of a few words, which a file may give without being trusted; see `trust`.
     words: ClassVar[dict[str, tuple[str, ...]]] = {}
     kinds: ClassVar[dict[str, type["Callback"]]] = {}
@@ -60,6 +63,16 @@ class Callback(ConfigMixin):
         if self.needs_unconditional and step.truncated:
             return proceed(step)
         return self.guide(step, proceed)
+
+    def reads(self, upcoming: Upcoming) -> bool | None:
+        """Whether `guide` reads the unconditional prediction in that step: True if so or unknown; None if it only
+        passes on what `proceed` gives; False if its result depends on neither. See `needs_unconditional`."""
+        return None if self.passes_on else True
+
+    def unconditional(self, upcoming: Upcoming) -> bool | None:
+        """`reads` inside the window, None outside."""
+        inside = int(self.start * upcoming.total) <= upcoming.index < int(self.stop * upcoming.total)
+        return self.reads(upcoming) if inside else None
 
     def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
         """Called when attached, by a callback that acts within the pipeline's networks too; it returns what takes that

@@ -4,6 +4,8 @@ Some samplers evaluate the network more than once a step, so their grid has more
 for. Schedules and windows count the user's steps; noise levels are read at positions of the grid.
 """
 
+import functools
+
 import torch
 
 
@@ -44,7 +46,7 @@ def step_number(scheduler, index: int) -> int:
 
     Evaluations at one noise level belong to one step.
     """
-    name = _known(scheduler)
+    name = _known(type(scheduler))
     if name in _TWICE:
         return (index + 1) // 2
     if name in _BETWEEN:
@@ -56,6 +58,7 @@ def step_number(scheduler, index: int) -> int:
     return index
 
 
-def _known(scheduler) -> str | None:
+@functools.cache
+def _known(kind: type) -> str | None:
     names = (*_TWICE, *_BETWEEN, "PNDMScheduler")
-    return next((cls.__name__ for cls in type(scheduler).__mro__ if cls.__name__ in names), None)
+    return next((cls.__name__ for cls in kind.__mro__ if cls.__name__ in names), None)

@@ -11,6 +11,7 @@ from diffusers.configuration_utils import register_to_config
 
 from ..core.callback import Callback, Proceed
 from ..core.combine import classifier_free_guidance
+from ..core.needs import Upcoming
 from ..core.step import Step
 from ..core.weight import Weight, as_weight, weight_at
 
@@ -67,6 +68,14 @@ class CFG(Callback):
         """Whether what stands before it has an effect; see `check_order`."""
         return self.weight is None
 
+    def reads(self, upcoming: Upcoming) -> bool | None:
+        if self.weight is None:
+            return None
+        weight = self.weight
+        if isinstance(weight, Sequence) and self.along is None:
+            weight = weight[min(upcoming.index, len(weight) - 1)]
+        return not (isinstance(weight, int | float) and weight == 1)
+
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         if self.weight is None:
             prediction = proceed(step)
@@ -99,10 +108,15 @@ class GuidanceInterval(Callback):
             raise ValueError(f"the interval needs 0 <= low < high, got low={low}, high={high}")
         self.low, self.high = low, high
 
+    def reads(self, upcoming: Upcoming) -> bool | None:
+        level = upcoming.level()
+        return None if level is None or bool(self._inside(*level)) else False
+
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
-        # Compared on the device, without a branch: multiplied out, since alpha may be 0.
-        inside = step.sigma > self.low * step.alpha
-        if self.high is not None:
-            inside = inside & (step.sigma <= self.high * step.alpha)
-        inside = inside.to(step.cond.device, non_blocking=True)
+        # Compared on the device, without a branch.
+        inside = self._inside(step.alpha, step.sigma).to(step.cond.device, non_blocking=True)
         return torch.where(inside, proceed(step), step.cond)
+
+    def _inside(self, alpha: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        inside = sigma > self.low * alpha  # multiplied out, since alpha may be 0
+        return inside if self.high is None else inside & (sigma <= self.high * alpha)

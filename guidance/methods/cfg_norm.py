@@ -49,6 +49,7 @@ class CFGNorm(Callback):
         ValueError: `amount` outside [0, 1], or an unknown space.
     """
 
+    passes_on = True
     words = {"space": SPACES}  # noqa: RUF012 (see Callback)
 
     @register_to_config

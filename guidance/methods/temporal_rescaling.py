@@ -52,6 +52,8 @@ class TemporalRescaling(Callback):
         ValueError: `k` or `variance` not above 0.
     """
 
+    passes_on = True
+
     @register_to_config
     def __init__(self, k: float = 1.05, variance: float = 1.0, start: float = 0.0, stop: float = 1.0):
         super().__init__(start, stop)

@@ -74,6 +74,8 @@ class Trace(Callback):
         start, stop: see `Callback`.
     """
 
+    passes_on = True
+
     @register_to_config
     def __init__(self, levels: bool = True, error: bool = False, start: float = 0.0, stop: float = 1.0):
         super().__init__(start, stop)

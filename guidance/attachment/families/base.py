@@ -122,7 +122,7 @@ class Family:
         output, sample = observed.output, observed.sample
         if self.doubled and self.is_guided(observed):
             output, sample = output.chunk(2)[0], sample.chunk(2)[0]
-        return output[:, : sample.shape[1]], sample
+        return output if output.shape[1] == sample.shape[1] else output[:, : sample.shape[1]], sample
 
     def is_guided(self, observed: Observed) -> bool:
         """Whether the pipeline ran the unconditional pass in this step."""

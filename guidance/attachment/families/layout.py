@@ -41,7 +41,8 @@ class Layout:
         if view.ndim != len(shape) or any(has < wanted for has, wanted in zip(view.shape[1:], shape[1:], strict=True)):
             raise ValueError(f"a value of shape {tuple(value.shape)} does not hold samples of {tuple(like.shape[1:])}")
         for dim in range(1, len(shape)):
-            view = view.narrow(dim, view.shape[dim] - shape[dim] if dim in self.last else 0, shape[dim])
+            if view.shape[dim] > shape[dim]:
+                view = view.narrow(dim, view.shape[dim] - shape[dim] if dim in self.last else 0, shape[dim])
         return view.unflatten(2, like.shape[2:]) if self.packed else view
 
     def place(self, value: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:

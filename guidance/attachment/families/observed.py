@@ -15,12 +15,14 @@ class Call:
         arguments: by name, positional ones too. Lists and dictionaries are copies: networks change those they get.
         output: the prediction in what it returned, see `prediction_of`: a tensor, or a list of tensors, one a sample.
         name: the attribute of the pipeline that holds the network.
+        returned: all that the network returned.
     """
 
     module: torch.nn.Module
     arguments: dict
     output: torch.Tensor | list[torch.Tensor]
     name: str = ""
+    returned: object = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,7 @@ class ClassifierGuidance(Callback):
     sample's), also if the pipeline drops it, and the variance of the posterior otherwise.
     """
 
+    passes_on = True
     words = {"schedule": tuple(SCHEDULES), "look_at": LOOK_AT}  # noqa: RUF012 (see Callback)
 
     @register_to_config

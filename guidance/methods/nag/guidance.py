@@ -42,6 +42,7 @@ class NAG(Callback):
         RuntimeError: attached to a second pipeline at once.
     """
 
+    passes_on = True
     asks = True  # see `core.order`
     words = {"negative_prompt": ("",)}  # noqa: RUF012 (see Callback)
 
