@@ -42,6 +42,9 @@ class NAG(Callback):
         RuntimeError: attached to a second pipeline at once.
     """
 
+    asks = True  # see `core.order`
+    words = {"negative_prompt": ("",)}  # noqa: RUF012 (see Callback)
+
     @register_to_config
     def __init__(
         self,
