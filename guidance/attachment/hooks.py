@@ -29,8 +29,7 @@ class Hooks:
             self._compiled.install()
 
     def remove(self) -> None:
-        """Found by looking, so that an interrupt at any line of `install`, or of this, leaves nothing that a second call
-        would not find."""
+        """Found by looking, so that a second call finds what an interrupt at any line of `install` or of this left."""
         self._compiled.undo()
         for hooks in (self.module._forward_pre_hooks, self.module._forward_hooks):
             for key in self._own(hooks):
