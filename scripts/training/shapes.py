@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch.nn import functional
 from torchvision.utils import save_image
@@ -101,8 +102,6 @@ def train_autoencoder(args: argparse.Namespace) -> None:
 
 def load_pool(args: argparse.Namespace, model: TextToLatent) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled latents (N, 4, 8, 8) and token ids (N, T) of `--scenes` scenes; encoded once, since encoding is slow."""
-    from diffusers import AutoencoderKL
-
     vae = AutoencoderKL.from_pretrained(args.work / "autoencoder" / "model").to(args.device)
     latents, tokens = [], []
     generator = torch.Generator().manual_seed(args.seed + 3)
@@ -115,9 +114,23 @@ def load_pool(args: argparse.Namespace, model: TextToLatent) -> tuple[torch.Tens
     return torch.cat(latents), torch.cat(tokens).to(args.device)
 
 
-def train_transformer(args: argparse.Namespace) -> None:
-    from diffusers import AutoencoderKL
+@torch.no_grad()
+def drawn(pipe: StableDiffusion3Pipeline, captions: list[str], weight: float, zeros: int) -> torch.Tensor:
+    """Images (B, 3, 32, 32) of the captions in 10 steps, with the attention of stock code."""
+    pipe.transformer.set_attn_processor(JointAttnProcessor2_0())
+    images = pipe(
+        captions,
+        num_inference_steps=10,
+        guidance_scale=weight,
+        max_sequence_length=zeros,
+        generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    ).images.float()
+    pipe.transformer.set_attn_processor(BiasedJointAttention())
+    return images
 
+
+def train_transformer(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed + 4)
     tokenizer = build_tokenizer()
     encoders = [PARTS.text_encoder(tokenizer) for _ in range(2)]
@@ -135,17 +148,7 @@ def train_transformer(args: argparse.Namespace) -> None:
 
     @torch.no_grad()
     def measure(weight: float, zeros: int = 1) -> tuple[torch.Tensor, float]:
-        """Images of held-out captions in 10 steps, and the share with every attribute right."""
-        model.transformer.set_attn_processor(JointAttnProcessor2_0())
-        images = pipe(
-            held_out,
-            num_inference_steps=10,
-            guidance_scale=weight,
-            max_sequence_length=zeros,
-            generator=torch.Generator().manual_seed(0),
-            output_type="pt",
-        ).images.float()
-        model.transformer.set_attn_processor(BiasedJointAttention())
+        images = drawn(pipe, held_out, weight, zeros)
         return images, aligned(classifier, images, held_out).float().mean().item()
 
     def look(step: int) -> None:
