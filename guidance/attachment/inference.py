@@ -51,6 +51,7 @@ def infer(observed: Observed) -> Inferred:
         seen = "; ".join(f"{call.name} -> {_shape(call.output)}" for call in observed.calls[-4:]) or "none"
         raise _error(observed, f"no network returns predictions of the shape that is stepped; those that ran: {seen}")
     host = observed_on_host(observed, calls)
+    _check_finite(host)
     doubled = _is_doubled(host)
     output, sample = (x.chunk(2)[0] if doubled else x for x in (host.output, host.sample))
     output = output[:, : sample.shape[1]]
@@ -69,6 +70,12 @@ def _check_given(observed: Observed) -> None:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise _error(observed, f"its scheduler is given {kind}, which no weight can combine")
+
+
+def _check_finite(host: Observed) -> None:
+    values = [host.output, host.sample, *(_stacked(call.output) for call in host.calls)]
+    if not all(value.isfinite().all() for value in values):
+        raise _error(host, "its network's predictions, or what its scheduler is given, are not finite")
 
 
 def _check_decided(observed: Observed, explanation: Explanation) -> None:

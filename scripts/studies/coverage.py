@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from diffusion_guidance.evaluation.report import describe_run, markdown_table, w
 from . import coverage_cases as cases
 from .coverage_check import TOLERANCE, check
 from .coverage_classes import guided_classes, siblings, tests_by_class
+from .coverage_siblings import IMAGES, VIDEOS
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +54,8 @@ def measure(kind: type, checkout: Path, tested: dict[str, list[str]]) -> dict:
     for module in tested.get(name, []):
         makers.append(("diffusers", partial(cases.upstream_case, checkout, module, name)))
     for sibling in siblings(kind, tested):
-        for module in tested[sibling]:
-            makers.append((f"of {sibling}", partial(cases.sibling_case, checkout, module, sibling, kind)))
+        for module, more in product(tested[sibling], ((), IMAGES, VIDEOS)):
+            makers.append((f"of {sibling}", partial(cases.sibling_case, checkout, module, sibling, kind, more)))
     reasons = ["no class that is built like it has dummy components in diffusers' tests"]
     for source, make in makers:
         try:

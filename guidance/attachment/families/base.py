@@ -239,4 +239,4 @@ class Family:
 
 
 def _of_tokens(time: object) -> bool:
-    return isinstance(time, torch.Tensor) and time.ndim == 2
+    return isinstance(time, torch.Tensor) and time.ndim > 1
