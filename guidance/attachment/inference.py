@@ -146,7 +146,8 @@ def _family(host, name, layout, explanation: Explanation, doubled: bool, count: 
     held, time = sample_argument(call, sample), time_argument(call)
     kind, more = Family, {}
     if explanation.kind == "mixture":
-        kind, more = Mixture, {"strongest": explanation.strongest}
+        names = tuple("cond" if index == explanation.strongest else f"other_{index}" for index in range(count))
+        kind, more = Mixture, {"strongest": explanation.strongest, "names": names}
     elif explanation.kind == "sliced":
         kind, more = Sliced, {"dim": explanation.dim}
     elif explanation.kind == "preconditioned" or (held is not None and not _scaled_as_usual(pipe, held)):

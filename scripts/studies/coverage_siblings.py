@@ -1,4 +1,4 @@
-"""Build a pipeline class that has no dummy components from those of a class that is built alike."""
+"""Tiny components for a pipeline class that has none, from those of a class that is built alike."""
 
 import inspect
 from collections.abc import Callable
@@ -44,6 +44,9 @@ def _maker(annotation: object, given: dict) -> Callable | None:
     """What makes a component of the class in `annotation`, where the sibling's is of another."""
     makers = {
         "ControlNetUnionModel": lambda: _union(given["controlnet" if "controlnet" in given else "unet"]),
+        "controlnet.ControlNetModel": lambda: diffusers.ControlNetModel.from_unet(
+            given["unet"], conditioning_embedding_out_channels=(16, 32)
+        ),
         "SiglipVisionModel": lambda: coverage_upstream.siglip(given["transformer"].config.get("image_embed_dim", 32)),
         "SiglipImageProcessor": lambda: transformers.SiglipImageProcessor.from_pretrained(""),
     }
@@ -88,6 +91,8 @@ def _video(width: int, height: int) -> list[Image.Image]:
 
 _INPUTS = {
     "image": _image,
+    "img": _image,
+    "inner_image": _image,
     "mask_image": _mask,
     "control_image": _image,
     "video": _video,

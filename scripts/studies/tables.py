@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import scripts.studies.diffier_report as diffier
@@ -95,7 +96,9 @@ TABLES = (
     Table("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
     Table("docs/coverage.md", "counts", "coverage", coverage.counts),
+    Table("docs/coverage.md", "one prediction", "coverage", coverage.embedding),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
+    Table("docs/coverage.md", "community", "coverage", partial(coverage.table, community=True)),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/peers.md", "peers", "peers", of_rows(peers.best_table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
