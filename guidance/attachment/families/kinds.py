@@ -22,8 +22,8 @@ class Mixture(Family):
     The pipeline's sum of c_i p_i, with sum c_i = 1, is `uncond + w * (cond - uncond)` with w = c_k the largest
     coefficient, cond = p_k, and the *virtual unconditional* prediction uncond = (sum of all other c_i p_i) / (1 - w).
 
-    Callbacks find all p_i in `step.predictions`, p_k as "cond", next to the virtual "uncond"; inference calls the others
-    by their position, `other_1`.
+    Callbacks find all p_i in `step.predictions`, p_k as "cond", next to the virtual "uncond"; inference names the
+    others by their position, `other_1`.
 
     Attributes:
         strongest: position of p_k among the predictions of a step.
