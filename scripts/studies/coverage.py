@@ -77,11 +77,11 @@ def measure(kind: type | str, checkout: Path, tested: dict[str, list[str]]) -> d
     return {"result": "not run", "reason": reasons[:2][-1]}
 
 
-def alone(name: str, kind: type | str, checkout: Path, tested: dict[str, list[str]], limit: float) -> dict:
-    """`measure` in a process of its own, ended after `limit` seconds."""
+def alone(name: str, measure: Callable[[], dict], limit: float) -> dict:
+    """The row of class `name` that `measure` makes in a process of its own, which is ended after `limit` seconds."""
     context = multiprocessing.get_context("fork")  # everything is imported already
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: send.send(measure(kind, checkout, tested)), daemon=True)
+    process = context.Process(target=lambda: send.send(measure()), daemon=True)
     start = time.monotonic()
     process.start()
     send.close()
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tqdm(todo, unit="class") as progress, path.open("a", encoding="utf-8") as file:
         for name in progress:
             progress.set_description(name)
-            row = alone(name, classes[name], checkout, tested, args.limit)
+            row = alone(name, partial(measure, classes[name], checkout, tested), args.limit)
             rows[name] = row | {"origin": "diffusers" if name in own else "community"}
             file.write(json.dumps(rows[name]) + "\n")
             file.flush()
