@@ -29,7 +29,7 @@ def describe(pipe, *args, **kwargs) -> str:
 def source(family: Family) -> str:
     """Python source of `family`: the facts that are not the default ones; functions by their name."""
     facts = [field for field in fields(family) if _is_said(field, getattr(family, field.name))]
-    lines = [f"    {field.name}={_written(getattr(family, field.name))}," for field in facts]
+    lines = [f"    {field.name}={written(getattr(family, field.name))}," for field in facts]
     return "\n".join([f"{type(family).__name__}(", *lines, ")"])
 
 
@@ -39,7 +39,7 @@ def _is_said(field, value: object) -> bool:
     return value != field.default
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     name = next((name for name, known in vars(formulas).items() if known is value), None)
     if name is not None:
         return f"formulas.{name}"

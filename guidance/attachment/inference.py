@@ -51,6 +51,7 @@ def infer(observed: Observed) -> Inferred:
         seen = "; ".join(f"{call.name} -> {_shape(call.output)}" for call in observed.calls[-4:]) or "none"
         raise _error(observed, f"no network returns predictions of the shape that is stepped; those that ran: {seen}")
     host = observed_on_host(observed, calls)
+    _check_finite(host)
     doubled = _is_doubled(host)
     output, sample = (x.chunk(2)[0] if doubled else x for x in (host.output, host.sample))
     output = output[:, : sample.shape[1]]
@@ -69,6 +70,12 @@ def _check_given(observed: Observed) -> None:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             kind = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise _error(observed, f"its scheduler is given {kind}, which no weight can combine")
+
+
+def _check_finite(host: Observed) -> None:
+    values = [host.output, host.sample, *(_stacked(call.output) for call in host.calls)]
+    if not all(value.isfinite().all() for value in values):
+        raise _error(host, "its network's predictions, or what its scheduler is given, are not finite")
 
 
 def _check_decided(observed: Observed, explanation: Explanation) -> None:
@@ -139,7 +146,8 @@ def _family(host, name, layout, explanation: Explanation, doubled: bool, count: 
     held, time = sample_argument(call, sample), time_argument(call)
     kind, more = Family, {}
     if explanation.kind == "mixture":
-        kind, more = Mixture, {"strongest": explanation.strongest}
+        names = tuple("cond" if index == explanation.strongest else f"other_{index}" for index in range(count))
+        kind, more = Mixture, {"strongest": explanation.strongest, "names": names}
     elif explanation.kind == "sliced":
         kind, more = Sliced, {"dim": explanation.dim}
     elif explanation.kind == "preconditioned" or (held is not None and not _scaled_as_usual(pipe, held)):

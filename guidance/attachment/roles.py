@@ -28,7 +28,7 @@ def sample_argument(call: Call, sample: torch.Tensor) -> SampleArgument | None:
 
     Where the network is given a time for each token, clean tokens may have been pasted into the sample.
     """
-    pasted = any(isinstance(value, torch.Tensor) and value.ndim == 2 for value in _times(call).values())
+    pasted = any(isinstance(value, torch.Tensor) and value.ndim > 1 for value in _times(call).values())
     found = [
         SampleArgument(name, layout, isinstance(value, list), *_multiple(held, sample, pasted))
         for name, value in call.arguments.items()

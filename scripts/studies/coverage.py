@@ -4,8 +4,10 @@
     python -m scripts.studies.coverage --diffusers-tests DIFFUSERS && python -m scripts.studies.tables
 
 Each class runs on a tiny random instance, in a process of its own: one of the suite's, else the dummy pipeline of
-diffusers' own tests, which ship with its repository only. A row a class is appended to docs/results/coverage.jsonl (not
-kept) as it is found, so that a killed run goes on; in the end they are written to docs/results/coverage.json.
+diffusers' own tests, which ship with its repository only, else one made of the components of a class that is built
+alike; so do the pipelines of the repository's examples/community, whose files are run. A row a class is appended to
+docs/results/coverage.jsonl (not kept) as it is found, so that a killed run goes on; in the end they are written to
+docs/results/coverage.json.
 """
 
 import argparse
@@ -16,8 +18,9 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -27,7 +30,9 @@ from diffusion_guidance.evaluation.report import describe_run, markdown_table, w
 
 from . import coverage_cases as cases
 from .coverage_check import TOLERANCE, check
-from .coverage_classes import guided_classes, siblings, tests_by_class
+from .coverage_classes import embedding_classes, guided_classes, siblings, tests_by_class
+from .coverage_community import community_classes
+from .coverage_siblings import IMAGES, VIDEOS
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,19 +48,25 @@ COLUMNS = {
 }
 
 
-def measure(kind: type, checkout: Path, tested: dict[str, list[str]]) -> dict:
-    """The row of class `kind`: of the suite's instance, else of the first of diffusers' that runs, else of one that is
-    made of the components of a similar class."""
+def makers(kind: type, checkout: Path, tested: dict[str, list[str]]) -> Iterator[tuple[str, Callable[[], cases.Case]]]:
+    """What makes instances of `kind`: the suite's own, diffusers', and those of the components of similar classes."""
     name = kind.__name__
-    tiny = cases.tiny_of(name)
-    makers: list[tuple[str, Callable[[], cases.Case]]] = [("ours", lambda: cases.own_case(tiny))] if tiny else []
-    for module in tested.get(name, []):
-        makers.append(("diffusers", partial(cases.upstream_case, checkout, module, name)))
+    if not kind.__module__.startswith("community"):
+        if tiny := cases.tiny_of(name):
+            yield "ours", partial(cases.own_case, tiny)
+        for module in tested.get(name, []):
+            yield "diffusers", partial(cases.upstream_case, checkout, module, name)
     for sibling in siblings(kind, tested):
-        for module in tested[sibling]:
-            makers.append((f"of {sibling}", partial(cases.sibling_case, checkout, module, sibling, kind)))
+        for module, more in product(tested[sibling], ((), IMAGES, VIDEOS)):
+            yield f"of {sibling}", partial(cases.sibling_case, checkout, module, sibling, kind, more)
+
+
+def measure(kind: type | str, checkout: Path, tested: dict[str, list[str]]) -> dict:
+    """The row of class `kind`, on the first instance that runs; of a text, the reason for which there is no class."""
+    if isinstance(kind, str):
+        return {"result": "not run", "reason": kind}
     reasons = ["no class that is built like it has dummy components in diffusers' tests"]
-    for source, make in makers:
+    for source, make in makers(kind, checkout, tested):
         try:
             row = {"source": source, **check(make())}
         except Exception as error:
@@ -66,11 +77,11 @@ def measure(kind: type, checkout: Path, tested: dict[str, list[str]]) -> dict:
     return {"result": "not run", "reason": reasons[:2][-1]}
 
 
-def alone(kind: type, checkout: Path, tested: dict[str, list[str]], limit: float) -> dict:
-    """`measure` in a process of its own, ended after `limit` seconds."""
+def alone(name: str, measure: Callable[[], dict], limit: float) -> dict:
+    """The row of class `name` that `measure` makes in a process of its own, which is ended after `limit` seconds."""
     context = multiprocessing.get_context("fork")  # everything is imported already
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: send.send(measure(kind, checkout, tested)), daemon=True)
+    process = context.Process(target=lambda: send.send(measure()), daemon=True)
     start = time.monotonic()
     process.start()
     send.close()
@@ -80,7 +91,7 @@ def alone(kind: type, checkout: Path, tested: dict[str, list[str]], limit: float
         row = {"result": "not run", "reason": "its process died"}
     process.kill()
     process.join()
-    return {"pipeline": kind.__name__, **row, "seconds": round(time.monotonic() - start, 1)}
+    return {"pipeline": name, **row, "seconds": round(time.monotonic() - start, 1)}
 
 
 def done(path: Path) -> dict[str, dict]:
@@ -91,15 +102,28 @@ def done(path: Path) -> dict[str, dict]:
 
 def counts(meta: dict, rows: list[dict]) -> str:
     """How many classes came to what."""
-    found = Counter(row["result"] for row in rows)
-    lines = [{"result": name, "classes": found[name]} for name in RESULTS]
-    return markdown_table([*lines, {"result": "all", "classes": len(rows)}], ("result", "classes"))
+    found = [Counter(row["result"] for row in rows if is_community(row) == community) for community in (False, True)]
+    lines = [{"result": name, "diffusers": found[0][name], "community": found[1][name]} for name in RESULTS]
+    lines.append({"result": "all", "diffusers": found[0].total(), "community": found[1].total()})
+    return markdown_table(lines, ("result", "diffusers", "community"))
 
 
-def table(meta: dict, rows: list[dict]) -> str:
-    """A line a class."""
-    order = sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"]))
-    return markdown_table([row | {"reason": _reason(row)} for row in order], COLUMNS, digits=2)
+def embedding(meta: dict, rows: list[dict]) -> str:
+    """The classes that have a guidance scale and make one prediction."""
+    return ", ".join(meta["embedding"]) + ".\n"
+
+
+def table(meta: dict, rows: list[dict], community: bool = False) -> str:
+    """A line a class of diffusers, or of its examples/community."""
+    rows = [row | {"reason": _reason(row)} for row in rows if is_community(row) == community]
+    return markdown_table(
+        sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"])), COLUMNS, digits=2
+    )
+
+
+def is_community(row: dict) -> bool:
+    """Whether it is of diffusers' examples/community; it is then named by its file too."""
+    return row["origin"] == "community"
 
 
 def _reason(row: dict) -> str | None:
@@ -119,15 +143,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     checkout, path = args.diffusers_tests.resolve(), args.json.with_suffix(".jsonl")
-    classes, tested, rows = guided_classes(), tests_by_class(checkout), done(path)
+    own, tested, rows = guided_classes(), tests_by_class(checkout), done(path)
+    classes = own | community_classes(checkout)
     todo = args.only or [name for name in classes if name not in rows]
     with tqdm(todo, unit="class") as progress, path.open("a", encoding="utf-8") as file:
         for name in progress:
             progress.set_description(name)
-            rows[name] = alone(classes[name], checkout, tested, args.limit)
+            row = alone(name, partial(measure, classes[name], checkout, tested), args.limit)
+            rows[name] = row | {"origin": "diffusers" if name in own else "community"}
             file.write(json.dumps(rows[name]) + "\n")
             file.flush()
-    meta = describe_run(tolerance=TOLERANCE, steps=3)
+    meta = describe_run(tolerance=TOLERANCE, steps=3, embedding=embedding_classes())
+    meta["command"] = meta["command"].replace(str(args.diffusers_tests), "DIFFUSERS")
     print(write_report(args.json, meta, [rows[name] for name in sorted(rows)]))
 
 

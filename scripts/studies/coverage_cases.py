@@ -8,6 +8,7 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 from diffusers.guiders import ClassifierFreeGuidance
 
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny
@@ -49,8 +50,9 @@ def upstream_case(checkout: Path, module: str, name: str) -> Case:
     return sibling_case(checkout, module, name, getattr(diffusers, name))
 
 
-def sibling_case(checkout: Path, module: str, name: str, kind: type) -> Case:
-    """A pipeline of class `kind` from the dummy components that the tests in `module` have of class `name`.
+def sibling_case(checkout: Path, module: str, name: str, kind: type, more: tuple[str, ...] = ()) -> Case:
+    """A pipeline of class `kind` from the dummy components that the tests in `module` have of class `name`; its call is
+    given the further images that `more` names.
 
     Raises:
         LookupError: the module has none, or there is nothing for an argument of `kind`.
@@ -58,17 +60,22 @@ def sibling_case(checkout: Path, module: str, name: str, kind: type) -> Case:
     test = coverage_upstream.dummy(checkout, module, name)
     torch.manual_seed(0)
     pipe = prepared(kind(**coverage_siblings.components(kind, test.get_dummy_components())))
-    return Case(pipe, partial(arguments, pipe, test))
+    return Case(pipe, partial(arguments, pipe, test, more))
 
 
 def prepared(pipe: diffusers.DiffusionPipeline) -> diffusers.DiffusionPipeline:
     """`pipe` with networks that differ from prompt to prompt, guided where its guider would not be."""
     pipe.set_progress_bar_config(disable=True)
-    if isinstance(getattr(pipe, "prompt_template_encode_start_idx", None), int):
-        pipe.prompt_template_encode_start_idx = 3  # the stand-in makes shorter prompts
+    for name in ("prompt_template_encode_start_idx", "user_prompt_begin_id"):
+        if isinstance(getattr(pipe, name, None), int):
+            setattr(pipe, name, 3)  # the stand-in makes shorter prompts
     guider = getattr(pipe, "guider", None)
     if guider is not None and getattr(guider, "guidance_scale", _WEIGHT) <= 1.5:
         pipe.guider = ClassifierFreeGuidance(guidance_scale=_WEIGHT)
+    reader = getattr(pipe, "processor", getattr(pipe, "tokenizer", None))
+    for network in pipe.components.values():
+        if isinstance(network, transformers.PreTrainedModel):
+            _fit_vocabulary(network, reader)
     generator = torch.Generator().manual_seed(5)
     for network in pipe.components.values():
         if isinstance(network, torch.nn.Module):
@@ -79,17 +86,32 @@ def prepared(pipe: diffusers.DiffusionPipeline) -> diffusers.DiffusionPipeline:
     return pipe
 
 
-def arguments(pipe: diffusers.DiffusionPipeline, test) -> dict:
+def _fit_vocabulary(network: transformers.PreTrainedModel, reader: object) -> None:
+    """Have the stand-ins' tokens mean something to `network`."""
+    if hasattr(network.config, "image_token_id") and hasattr(reader, "image_token_id"):
+        network.config.image_token_id = reader.image_token_id
+    if getattr(network.config, "vocab_size", 1000) < 128:
+        network.resize_token_embeddings(128)
+
+
+def arguments(pipe: diffusers.DiffusionPipeline, test, more: tuple[str, ...]) -> dict:
     """Of the test's call, with guidance on, three steps, and latents as output where there are any."""
     try:
         given = test.get_dummy_inputs("cpu")
     except TypeError:
         given = test.get_dummy_inputs()
-    given = coverage_siblings.inputs(type(pipe).__call__, given)
+    given = coverage_siblings.inputs(type(pipe).__call__, given, more)
     known = inspect.signature(type(pipe).__call__).parameters
     for name in {"guidance_scale", "true_cfg_scale"} & set(known):
         if not (isinstance(given.get(name), (int, float)) and given[name] > 1.5):
             given[name] = _WEIGHT
+    if isinstance(given.get("strength"), (int, float)):
+        given["strength"] = max(given["strength"], 0.8)  # of three steps some are to be left
+    if isinstance(given.get("max_sequence_length"), int) and _has_template(pipe):
+        given["max_sequence_length"] = 256  # else all that is left of a prompt is what all begin with
+    if given.get("prompt") == "":
+        given["prompt"] = "a cat"
+        given.pop("negative_prompt", None)
     prompt = given.get("prompt")
     negative = [given.get(name) for name in ("negative_prompt", "negative_prompt_embeds")]
     if "negative_prompt" in known and prompt is not None and all(value is None for value in negative):
@@ -101,3 +123,8 @@ def arguments(pipe: diffusers.DiffusionPipeline, test) -> dict:
         given["output_type"] = "pt" if name.startswith("Kandinsky") and "5" not in name else "latent"
     given.pop("callback_on_step_end", None)
     return given
+
+
+def _has_template(pipe: diffusers.DiffusionPipeline) -> bool:
+    """Whether the pipeline puts a text of its own before every prompt."""
+    return hasattr(pipe, "processor") or any("template" in name or "prompt" in name for name in vars(pipe))

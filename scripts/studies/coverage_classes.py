@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import diffusers
@@ -22,6 +23,12 @@ def guided_classes() -> dict[str, type]:
     return {name: kind for name, kind in pipeline_classes().items() if combines(kind)}
 
 
+def embedding_classes() -> list[str]:
+    """The others that step a scheduler and have a guidance scale: their network takes it as an input."""
+    others = {name: _source(kind) for name, kind in pipeline_classes().items() if not combines(kind)}
+    return [name for name, source in others.items() if ".step(" in source and "guidance_scale" in source]
+
+
 def pipeline_classes() -> dict[str, type]:
     """All pipeline classes of the installed diffusers by name; not the deprecated."""
     found = {}
@@ -37,12 +44,18 @@ def pipeline_classes() -> dict[str, type]:
 
 def combines(kind: type) -> bool:
     """Whether the source of `kind` steps a scheduler, and has a weighted difference of two predictions."""
-    bases = [base for base in kind.__mro__ if base.__module__.startswith("diffusers.pipelines.")]
+    source = _source(kind)
+    return ".step(" in source and _COMBINES.search(source) is not None
+
+
+@cache
+def _source(kind: type) -> str:
+    known = ("diffusers.pipelines.", kind.__module__)
+    bases = [base for base in kind.__mro__ if base.__module__.startswith(known)]
     bases = [base for base in bases if base is not diffusers.DiffusionPipeline]
     functions = [each for each in vars(sys.modules[kind.__module__]).values() if inspect.isfunction(each)]
     own = [each for each in functions if each.__module__ == kind.__module__]
-    source = "\n".join(_code(each) for each in [*bases, *own])
-    return ".step(" in source and _COMBINES.search(source) is not None
+    return "\n".join(_code(each) for each in [*bases, *own])
 
 
 def _code(source_of: object) -> str:
@@ -56,8 +69,9 @@ def tests_by_class(checkout: Path) -> dict[str, list[str]]:
     for path in sorted((checkout / "tests/pipelines").glob("*/test_*.py")):
         module = ".".join(path.relative_to(checkout).with_suffix("").parts)
         text = path.read_text(encoding="utf-8")
+        wrapped = dict(re.findall(r"^class (\w+)\((\w+Pipeline)\):", text, flags=re.M))
         for name in re.findall(r"^    pipeline_class = (\w+)", text, flags=re.M):
-            name = name.removesuffix("Wrapper")
+            name = wrapped.get(name, name)
             if "get_dummy_components" in text and module not in found.setdefault(name, []):
                 found[name].append(module)
     return found
@@ -71,9 +85,14 @@ def siblings(kind: type, tested: dict[str, list[str]], most: int = 4) -> list[st
         has = _arguments(getattr(diffusers, name, object))
         shared = sum(has.get(key) == value for key, value in wanted.items())
         package = getattr(diffusers, name, object).__module__.split(".")[:3] == kind.__module__.split(".")[:3]
-        if shared >= 2 and name != kind.__name__:
-            ranked.append((-shared, not package, len(has.keys() - wanted.keys()), name))
+        if shared >= 2 and name != kind.__name__ and not hasattr(getattr(diffusers, name), "invert"):
+            alike = len(_words(name) & _words(kind.__name__))
+            ranked.append((-shared, not package, len(has.keys() - wanted.keys()), -alike, len(name), name))
     return [name for *_, name in sorted(ranked)[:most]]
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[A-Z][a-z]*", name))
 
 
 def _arguments(kind: type) -> dict[str, str]:

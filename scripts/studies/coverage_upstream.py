@@ -15,12 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 import transformers
+from diffusers.pipelines import kolors
+from diffusers.pipelines.kolors import text_encoder as kolors_text
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 
 _SPECIAL = ("<pad>", "</s>", "<s>", "<unk>", "<image>", "<|im_start|>", "<|im_end|>", "<|vision_start|>")
-_IMAGE = ("<|image_pad|>", "<|vision_end|>")
+_IMAGE = ("<|image_pad|>", "<|vision_end|>", "<|video_pad|>")
 _TINY = {"vocab_size": 1103, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
 _T5 = {"vocab_size": 1103, "d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}
 _TOKENIZERS = (
@@ -28,8 +31,11 @@ _TOKENIZERS = (
     *("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "XLMRobertaTokenizerFast"),
     *("RobertaTokenizer", "GPT2Tokenizer", "BertTokenizer", "ByT5Tokenizer"),
 )
+_PROCESSORS = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor", "GlmImageProcessor")
 _TEMPLATE = (
-    "{% for m in messages %}{{ m['content'] if m['content'] is string else m['content'][-1]['text'] }}{% endfor %}"
+    "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{{ part['text'] if part['type'] == 'text' else '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{% endfor %}{% endif %}{% endfor %}"
 )
 
 
@@ -43,8 +49,37 @@ def tokenizer(length: int) -> transformers.PreTrainedTokenizerFast:
     made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
     names = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=length, **names)
+    fast.add_special_tokens({"additional_special_tokens": [*_SPECIAL[4:], *_IMAGE]})
+    fast.image_token = "<|image_pad|>"
+    fast.image_token_id = fast.convert_tokens_to_ids(fast.image_token)
     fast.chat_template, fast.padding_side = _TEMPLATE, "right"
     return fast
+
+
+class _PlacedTokenizer:
+    """A tokenizer that tells positions too, as ChatGLM's does."""
+
+    def __init__(self):
+        self._tokenizer = tokenizer(77)
+
+    def __call__(self, *args, **kwargs) -> transformers.BatchEncoding:
+        found = self._tokenizer(*args, **kwargs)
+        return transformers.BatchEncoding({**found, "position_ids": found["attention_mask"].cumsum(-1) - 1})
+
+
+def _processor(name: str) -> transformers.ProcessorMixin:
+    kind = getattr(transformers, name)
+    pixels = {"min_pixels": 4 * 28 * 28, "max_pixels": 4 * 28 * 28}
+    if name == "GlmImageProcessor":
+        return kind(transformers.GlmImageImageProcessor(**pixels), tokenizer(512), chat_template=_TEMPLATE)
+    video = transformers.Qwen3VLVideoProcessor() if "3" in name else transformers.Qwen2VLVideoProcessor()
+    pixels["patch_size"] = 16 if "3" in name else 14
+    return kind(transformers.Qwen2VLImageProcessor(**pixels), tokenizer(512), video, chat_template=_TEMPLATE)
+
+
+def siglip(width: int = 32) -> transformers.SiglipVisionModel:
+    sizes = {"hidden_size": width, "intermediate_size": 37, "num_hidden_layers": 1, "num_attention_heads": 4}
+    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**sizes, image_size=30, patch_size=2))
 
 
 def _networks() -> dict:
@@ -55,11 +90,33 @@ def _networks() -> dict:
         config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
         return transformers.Gemma3ForConditionalGeneration(config)
 
-    def siglip():
-        sizes = {"hidden_size": 64, "intermediate_size": 37, "num_hidden_layers": 1, "num_attention_heads": 4}
-        return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**sizes, image_size=30, patch_size=2))
+    def qwen(kind: str):
+        def make():
+            rope = {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}
+            sizes = {"hidden_size": 16, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 2}
+            text = sizes | {"num_key_value_heads": 2, "rope_scaling": rope, "vocab_size": 1103, "head_dim": 8}
+            vision = {"depth": 2, "hidden_size": 32, "embed_dim": 32, "intermediate_size": 32, "num_heads": 2}
+            vision |= {"out_hidden_size": 16, "deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+            config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision)
+            return getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+
+        return make
+
+    def glm():
+        sizes = {"hidden_size": 8, "ffn_hidden_size": 16, "kv_channels": 8, "num_attention_heads": 2}
+        sizes |= {"num_layers": 2, "padded_vocab_size": 1103, "seq_length": 512, "rmsnorm": True, "original_rope": True}
+        sizes |= {"multi_query_attention": True, "multi_query_group_num": 2, "add_qkv_bias": True}
+        network = kolors.ChatGLMModel(kolors_text.ChatGLMConfig(**sizes))
+        for parameter in network.parameters():  # it leaves its memory as it is
+            torch.nn.init.normal_(parameter, std=0.1)
+        return network
 
     return {
+        "Qwen2VLForConditionalGeneration": qwen("Qwen2VL"),
+        "Qwen3VLForConditionalGeneration": qwen("Qwen3VL"),
+        "ChatGLMModel": glm,
+        "ChatGLMTokenizer": _PlacedTokenizer,
+        "DPTImageProcessor": lambda: transformers.DPTImageProcessor(size={"height": 32, "width": 32}),
         "AutoConfig": lambda: transformers.T5Config(**_T5),
         "T5Config": lambda: transformers.T5Config(**_T5),
         "T5EncoderModel": lambda: transformers.T5EncoderModel(transformers.T5Config(**_T5)),
@@ -76,8 +133,10 @@ def _replace_loading() -> None:
     makers = _networks()
     for name in _TOKENIZERS:
         makers[name] = partial(tokenizer, 77 if "CLIP" in name else 512)
+    makers |= {name: partial(_processor, name) for name in _PROCESSORS}
+    makers["AutoProcessor"] = makers["Qwen2_5_VLProcessor"]
     for name, make in makers.items():
-        kind = getattr(transformers, name, None)
+        kind = getattr(transformers, name, getattr(kolors, name, None))
         if isinstance(kind, type):
             kind.from_pretrained = classmethod(lambda cls, *args, _make=make, **kwargs: _make())
 

@@ -7,6 +7,7 @@ python -m scripts.studies.tables --check    # write nothing; name those that are
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
@@ -48,7 +49,9 @@ TABLES = (
     Table("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
     Table("docs/coverage.md", "counts", "coverage", coverage.counts),
+    Table("docs/coverage.md", "one prediction", "coverage", coverage.embedding),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
+    Table("docs/coverage.md", "community", "coverage", partial(coverage.table, community=True)),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
 )

@@ -1,11 +1,15 @@
 """Families inferred from one step, against the facts that were written down by hand."""
 
+from types import SimpleNamespace
+
 import diffusers
 import pytest
 import torch
 
-from diffusion_guidance.attachment.families import Mixture, find_family
+from diffusion_guidance.attachment.explain import explain
+from diffusion_guidance.attachment.families import Call, Family, Mixture, Observed, find_family, formulas
 from diffusion_guidance.attachment.inference import InferenceError, infer
+from diffusion_guidance.attachment.roles import sample_argument
 from tests.attachment.seen import seen
 from tests.tiny_families import FAMILIES, VARIANTS
 
@@ -65,3 +69,38 @@ def _alone(step):
     from dataclasses import replace
 
     return replace(step, calls=step.calls[-1:])
+
+
+def test_predictions_that_are_not_finite_are_refused_in_a_sentence():
+    tiny = BY_NAME["StableDiffusion"]
+    pipe = tiny.pipe()
+    step = seen(pipe, lambda: tiny.draw(pipe))
+    step.calls[-1].output[0] = torch.nan
+    with pytest.raises(InferenceError, match="predictions, or what its scheduler is given, are not finite"):
+        infer(step)
+
+
+def test_a_norm_along_the_channels_of_lists_of_images_is_seen():
+    """JoyImage-Edit's, written out here."""
+    generator = torch.Generator().manual_seed(0)
+    cond, uncond = torch.randn(2, 2, 3, 4, 5, 5, generator=generator)
+    combined = uncond + 4.0 * (cond - uncond)
+    output = combined * cond.norm(dim=2, keepdim=True) / combined.norm(dim=2, keepdim=True)
+    found = explain(SimpleNamespace(guidance_scale=4.0), [uncond, cond], output, torch.zeros_like(output))
+    assert (found.kind, found.strongest, found.told) == ("plain", 1, "guidance_scale")
+    assert found.post_processing is formulas.CHANNEL_NORM
+
+
+def test_a_time_for_each_pixel_keeps_the_clean_ones():
+    """SanaVideo's image-to-video: time 0, and the clean image, in the first frame."""
+    sample = torch.randn(1, 4, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    given, time = sample.clone(), torch.full((1, 1, 3, 2, 2), 700.0)
+    given[:, :, 0], time[:, :, 0] = 5.0, 0.0
+    call = Call(torch.nn.Identity(), {"hidden_states": given, "timestep": time}, sample, "transformer")
+    assert sample_argument(call, sample).name == "hidden_states"
+    family = Family(("P",), "transformer", "", weight="w")
+    step = Observed(None, (call,), sample, torch.tensor(700.0), sample)
+    inputs = family.inputs(call, sample + 1, torch.tensor(300.0), step, lambda x: x)
+    assert torch.equal(inputs["hidden_states"][:, :, 1:], sample[:, :, 1:] + 1)
+    assert (inputs["hidden_states"][:, :, 0] == 5.0).all()
+    assert (inputs["timestep"][:, :, 0] == 0).all() and (inputs["timestep"][:, :, 1:] == 300.0).all()

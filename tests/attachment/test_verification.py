@@ -4,28 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import StableDiffusionPAGPipeline
 
 from diffusion_guidance.attachment.establish import establish, of_family
-from diffusion_guidance.attachment.families import Layout, Observed, PostProcessing, find_family, formulas
+from diffusion_guidance.attachment.families import Layout, find_family
+from diffusion_guidance.attachment.inference import infer
 from diffusion_guidance.attachment.verification import FamilyError, verify
 from tests.attachment.seen import scaling, seen
+from tests.attachment.wrong_facts import TEN, effect, wrong_facts
 from tests.tiny_families import FAMILIES, VARIANTS
 
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 BY_NAME = {tiny.name: tiny for tiny in FAMILIES + VARIANTS}
-TEN = (
-    "StableDiffusion",
-    "StableDiffusion3",
-    "DiT",
-    "PixArt-Sigma",
-    "Sana",
-    "Flux",
-    "QwenImage",
-    "Lumina2",
-    "Z-Image",
-    "Wan 2.1",
-)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -56,47 +47,18 @@ def test_a_single_wrong_fact_is_refused_or_without_effect(name):
     assert always <= set(refused)
 
 
-def wrong_facts(family):
-    per_mille, reversed_time = formulas.per_mille, formulas.reversed_time
-    reversed_already = family.time in (reversed_time, formulas.reversed_per_mille)
-    weight = family.weight or (lambda evaluation: 5.0)
-    return (
-        {"cond_first": not family.cond_first},
-        {"negated": not family.negated},
-        {"doubled": not family.doubled},
-        {"listed": not family.listed},
-        {"calls": 3 - family.calls},
-        {"guided": lambda call: False},
-        {"sample": "encoder_hidden_states"},
-        {"sample": "nothing"},
-        {"timestep": "nothing"},
-        {"denoiser": "nothing"},
-        {"denoiser": "vae"},
-        {"second_denoiser": "nothing"},
-        {"aside": (family.timestep,)},
-        {"time": formulas.scheduler_time if family.time is per_mille else per_mille},
-        {"time": per_mille if reversed_already else reversed_time},
-        {"weight": lambda evaluation: 2.0},
-        {"post_processing": PostProcessing("wrong", lambda prediction, _: 1.01 * prediction), "weight": weight},
-        {"inside": Layout(last=(1, 2))},
-        {"inside": Layout(order=(0, 2, 1))},
-        {"outside": Layout(last=(1,))},
-        {"outside": Layout(packed=True)},
-        {"prediction_type": "sample"},
-        {"prediction_type": "epsilon"},
-        {"prediction_type": "flow_prediction"},
-    )
-
-
-def effect(family, step: Observed) -> list[torch.Tensor]:
-    """All that callbacks and networks would be given: predictions, inputs elsewhere, and what is stepped."""
-    step = of_family(step, family)
-    output, sample = family.stepped(step)
-    elsewhere = torch.full_like(step.timestep.flatten()[0], 500)
-    given = family.inputs(step.calls[0], 2 * sample, elsewhere, step, lambda sample: sample)
-    found = [*family.split([call.output for call in step.calls], step, sample), family.finish(output, step)]
-    for name in (family.sample, family.timestep):
-        found += given[name] if isinstance(given[name], list) else [torch.as_tensor(given[name])]
-    scheduler = step.pipe.scheduler
-    space = family.prediction_type or scheduler.config.get("prediction_type") or "flow_prediction"
-    return [*found, torch.tensor(list(space.encode()))]
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_mixture_passes_in_every_precision_and_a_wrong_one_in_none(dtype):
+    """Its numbers are found from what is stepped, so that nothing is reproduced to the bit in half precision."""
+    tiny = BY_NAME["StableDiffusion"]
+    components = tiny.pipe().components
+    pipe = StableDiffusionPAGPipeline(**components, requires_safety_checker=False, pag_applied_layers=["mid"])
+    pipe.set_progress_bar_config(disable=True)
+    family = infer(seen(pipe, lambda: tiny.draw(pipe, pag_scale=3.0))).family
+    pipe.to(dtype)
+    step = seen(pipe, lambda: tiny.draw(pipe, pag_scale=3.0, dtype=dtype))
+    verify(family, of_family(step, family), scaling(step))
+    for wrong in ({"strongest": 0}, {"strongest": 2}, {"negated": True}, {"outside": Layout(order=(0, 1, 3, 2))}):
+        changed = replace(family, names=(), **wrong)
+        with pytest.raises(FamilyError):
+            verify(changed, of_family(step, changed), scaling(step))

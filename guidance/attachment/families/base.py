@@ -83,7 +83,8 @@ class Family:
         post_processing: what the pipeline does to its combination, or None.
         second_denoiser: the attribute of a second network, which takes over at some noise level. Evaluated again, at
             whatever time, is the one that ran in the step.
-        names: of all predictions of a step, in order, where it makes more than two; "cond" and "uncond" among them.
+        names: of all predictions of a step, in order, where it makes more than two; "cond" and "uncond" among them
+            (see `Mixture` for more than two that are combined).
         inside: where the sample lies in the network's argument.
         outside: where the prediction lies in the network's output.
     """
@@ -239,4 +240,4 @@ class Family:
 
 
 def _of_tokens(time: object) -> bool:
-    return isinstance(time, torch.Tensor) and time.ndim == 2
+    return isinstance(time, torch.Tensor) and time.ndim > 1

@@ -66,7 +66,16 @@ def direction_weight(evaluation: Evaluation) -> torch.Tensor:
 
 def norm_of_cond(prediction: torch.Tensor, evaluation: Evaluation) -> torch.Tensor:
     """Each vector along the last dimension brought to the norm of the conditional one."""
-    cond_norm, norm = (torch.norm(x, dim=-1, keepdim=True) for x in (evaluation.cond, prediction))
+    return _norm_of_cond(prediction, evaluation, -1)
+
+
+def norm_of_cond_channels(prediction: torch.Tensor, evaluation: Evaluation) -> torch.Tensor:
+    """JoyImage-Edit: the same along dimension 2, the channels of its lists of images (B, images, C, ...)."""
+    return _norm_of_cond(prediction, evaluation, 2)
+
+
+def _norm_of_cond(prediction: torch.Tensor, evaluation: Evaluation, dim: int) -> torch.Tensor:
+    cond_norm, norm = (torch.norm(x, dim=dim, keepdim=True) for x in (evaluation.cond, prediction))
     return prediction * (cond_norm / norm)
 
 
@@ -105,6 +114,9 @@ SKIP_LAYERS = PostProcessing(
     "skip_layer_guidance", skip_layers_added, active=lambda evaluation: evaluation.aside is not None
 )
 TOKEN_NORM = PostProcessing("norm of the conditional prediction, per token", norm_of_cond)
+CHANNEL_NORM = PostProcessing(
+    "norm of the conditional prediction, per pixel", norm_of_cond_channels, lambda evaluation: evaluation.cond.ndim > 3
+)
 ROW_NORM = PostProcessing("cfg_normalization", norm_of_cond_if_used)
 NORM_LIMIT = PostProcessing(
     "cfg_normalization",
@@ -130,4 +142,4 @@ def guider_weight(evaluation: Evaluation) -> float:
 
 #: What inference tries: functions of time, and what may follow a combination.
 TIMES = (scheduler_time, per_mille, reversed_time, reversed_per_mille, sana_time)
-AFTER = (GUIDANCE_RESCALE, TOKEN_NORM, NORM_LIMIT)
+AFTER = (GUIDANCE_RESCALE, TOKEN_NORM, CHANNEL_NORM, NORM_LIMIT)

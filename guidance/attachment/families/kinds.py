@@ -22,11 +22,21 @@ class Mixture(Family):
     The pipeline's sum of c_i p_i, with sum c_i = 1, is `uncond + w * (cond - uncond)` with w = c_k the largest
     coefficient, cond = p_k, and the *virtual unconditional* prediction uncond = (sum of all other c_i p_i) / (1 - w).
 
+    Callbacks find all p_i in `step.predictions`, p_k as "cond", next to the virtual "uncond"; inference names the
+    others by their position, `other_1`.
+
     Attributes:
         strongest: position of p_k among the predictions of a step.
     """
 
     strongest: int = 0
+
+    def __post_init__(self):
+        if self.names and (self.names[self.strongest] != "cond" or "uncond" in self.names):
+            raise ValueError(f'names must have "cond" at position {self.strongest}, and no "uncond", got {self.names}')
+
+    def cond_position(self, count: int) -> int:
+        return self.strongest if count > 1 else 0
 
     def split(self, outputs: list, observed: Observed, sample: torch.Tensor) -> Pair:
         like = self.stepped(observed)[0]
