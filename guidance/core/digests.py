@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import file_digest, write_json
+from .files import cache_folder, file_digest, write_json
 
 
 SMALL = 1 << 16  # bytes; smaller files are read each time
@@ -46,8 +46,7 @@ def file_digests(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
 
 
 def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "diffusion-guidance" / "digests.json"
+    return cache_folder() / "digests.json"
 
 
 def _load() -> dict[str, list[str]]:

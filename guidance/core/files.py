@@ -63,6 +63,12 @@ def sweep(folder: str | os.PathLike) -> int:
     return swept
 
 
+def cache_folder() -> Path:
+    """The folder of this package in the user's cache (`XDG_CACHE_HOME`, or `~/.cache`), which need not exist."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(home) / "diffusion-guidance"
+
+
 def file_digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file, as hexadecimal digits. Raises ValueError if it cannot be read."""
     digest = hashlib.sha256()

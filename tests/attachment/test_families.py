@@ -420,6 +420,15 @@ def test_a_pipeline_without_a_family_has_it_inferred(made_up):
             made_up(halves=False)
 
 
+@pytest.mark.parametrize("name", ["StableDiffusion ControlNet", "Sana ControlNet"])
+def test_what_a_further_network_returned_does_not_count_once_the_family_is_inferred(name, monkeypatch):
+    """ControlNets and adapters run before the denoiser, and return lists."""
+    tiny = BY_NAME[name]
+    plain = plain_draw(tiny)
+    monkeypatch.setattr(registry, "_FAMILIES", [])
+    assert relative_error(attached(tiny, CFG(weight=tiny.weight)), plain) < 1e-6
+
+
 def test_a_family_is_registered_in_a_few_lines(made_up):
     register_family(
         Family(

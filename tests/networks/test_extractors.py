@@ -100,7 +100,7 @@ def test_clip_reads_local_weights_and_embeds_texts(tmp_path, monkeypatch):
 
 
 def test_errors_say_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match="or as inception, dinov2, clip; got 'vgg'"):
+    with pytest.raises(ValueError, match="or as inception, dinov2, clip, lite0; got 'vgg'"):
         load_extractor("vgg")
     for name in ("inception", "dinov2", "clip"):
         with pytest.raises(ValueError, match="there are no weights at"):
