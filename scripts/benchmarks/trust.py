@@ -22,19 +22,11 @@ from unittest.mock import patch
 from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.cli import generate
 from diffusion_guidance.core import files, locking
-from diffusion_guidance.evaluation import (
-    describe_run,
-    identity,
-    measure_setting,
-    sampling,
-    settings,
-    store,
-    study,
-    write_report,
-)
+from diffusion_guidance.evaluation import identity, measure_setting, sampling, settings, store, study
 from diffusion_guidance.evaluation import run as runs
 from diffusion_guidance.worlds.subjects import load_subject
-from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+from scripts.benchmarks.frame import Benchmark
+from scripts.benchmarks.timing import interleaved, medians, ratio
 
 
 Way = Callable[[], object]
@@ -149,27 +141,11 @@ def many(assets: Path, samples: int, batch: int) -> dict[str, Callable[[Path], o
     return {f"evaluate run, {samples} images": evaluate, f"generate, {samples} images": draw}
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=1000, help="images of a run (default 1000)")
-    parser.add_argument("--batch", type=int, default=50, help="images at once (default 50)")
-    parser.add_argument("--rounds", type=int, default=9, help="of both ways, in turns (default 9)")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    args = parser.parse_args(argv)
-    rows = []
-    with open(os.devnull, "w") as silent:
-        for name, way in (starts(args.assets) | many(args.assets, args.samples, args.batch)).items():
-            with contextlib.redirect_stderr(silent):  # bars
-                for warm in with_and_without(way, []).values():
-                    warm()
-                shares: list[float] = []
-                times = interleaved(with_and_without(way, shares), args.rounds)
-            rows.append(row(name, shares, times))
-            print("{what}: {check_ms:.1f} of {with_ms:.1f} ms in checks, a share of {share:.4f}".format(**rows[-1]))
-    if args.json:
-        facts = {"rounds": args.rounds, "samples": args.samples, "batch": args.batch, **machine()}
-        print(write_report(args.json, describe_run(**facts), rows))
+def measure(name: str, way: Callable[[Path], object], rounds: int) -> dict:
+    shares: list[float] = []
+    with open(os.devnull, "w") as silent, contextlib.redirect_stderr(silent):  # bars
+        times = interleaved(with_and_without(way, shares), rounds)
+    return row(name, shares[1:], times)  # without the warm-up
 
 
 def row(name: str, shares: list[float], times: dict[str, list[float]]) -> dict:
@@ -179,5 +155,15 @@ def row(name: str, shares: list[float], times: dict[str, list[float]]) -> dict:
     return {"what": name, **measured, **ratio("time_ratio", times["with"], times["without"]), **medians(times)}
 
 
-if __name__ == "__main__":
-    main()
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    for name, way in (starts(args.assets) | many(args.assets, args.samples, args.batch)).items():
+        yield measure(name, way, args.rounds)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples", type=int, default=1000, help="images of a run (default 1000)")
+    parser.add_argument("--batch", type=int, default=50, help="images at once (default 50)")
+
+
+TEXT = "{what}: {check_ms:.1f} of {with_ms:.1f} ms in checks, a share of {share:.4f}"
+BENCHMARK = Benchmark(__doc__, rows, ("samples", "batch", "rounds"), TEXT, options, rounds=9)

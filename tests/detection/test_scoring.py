@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_guidance.detection.rigid import Detector
 from diffusion_guidance.detection import scoring
+from diffusion_guidance.detection.rigid import Detector
 from diffusion_guidance.detection.scoring import DIGITS, batched, score_files
 from diffusion_guidance.images.listing import list_files
 from diffusion_guidance.images.reading import Picture, read_picture
