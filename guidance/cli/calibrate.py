@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import at_least, number
+from .generate import check_call
 from .options import Asked, Model, add_batch_size
-from .parser import Parser, kind
+from .parser import Parser, kind, path
 
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def parser(prog: str) -> Parser:
     parse.add_argument("--ratio", type=kind(number), default=0.5, help="tau_marginal / tau_joint (default 0.5)")
     add_batch_size(parse, 250)
     text = "report (default out/calibrate/calibration.json)"
-    parse.add_argument("--out", type=Path, default=Path("out/calibrate/calibration.json"), help=text)
-    parse.add_argument("--work", type=Path, default=Path("out/calibrate"), help="logits of what was sampled")
-    parse.add_argument("--save-guidance", type=Path, metavar="FILE", help="JSON of the calibrated guidance")
+    parse.add_argument("--out", type=path, default=Path("out/calibrate/calibration.json"), help=text)
+    parse.add_argument("--work", type=path, default=Path("out/calibrate"), help="logits of what was sampled")
+    parse.add_argument("--save-guidance", type=path, metavar="FILE", help="JSON of the calibrated guidance")
     return parse
 
 
@@ -64,18 +65,21 @@ def run(args: Namespace) -> None:
 
     if args.out.suffix != ".json":
         raise ValueError("--out of calibrate ends in .json")
+    if not 0 <= args.ratio <= 1:
+        raise ValueError(f"--ratio is in [0, 1], got {args.ratio:g}")
     model, asked = Model.of(args), Asked.of(args)
     pipe, spec = model.load(), classifier_spec(args.classifier, args.transform)
     if args.prompts:
         spec["classes"] = list(asked.conditions)
     conditions = list(asked.conditions) if asked else all_classes(pipe)
+    call = {"num_inference_steps": args.steps, "guidance_scale": args.weight}
+    check_call(pipe, conditions, call)
     classifier = load_classifier(**spec, device=pipe.device)
     guide = ClassifierGuidance(classifier, reading=Reading(softplus=args.softplus))
     traces = {OFF_THE_SHELF: CalibrationTrace(classifier)}
     if guide.replaced:
         traces[SMOOTH] = CalibrationTrace(guide.classifier)
 
-    call = {"num_inference_steps": args.steps, "guidance_scale": args.weight}
     facts = {"pipeline": model.name, "classifier": classifier.identity(), "softplus": args.softplus}
     settings = {**facts, "conditions": conditions, "call": call, "dtype": model.dtype}
     sets = sampled(pipe, traces, conditions, call, args.samples, args.batch_size, args.work, settings)

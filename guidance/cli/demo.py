@@ -12,12 +12,12 @@ from argparse import Namespace
 from pathlib import Path
 
 from .arguments import at_least, number
-from .parser import Parser, kind
+from .parser import Parser, kind, path
 
 
 def parser(prog: str) -> Parser:
     parse = Parser(prog=prog, description=__doc__)
-    parse.add_argument("--out", type=Path, default=Path("out/demo"), help="folder (default out/demo)")
+    parse.add_argument("--out", type=path, default=Path("out/demo"), help="folder (default out/demo)")
     text = "images a row, for the metrics (default 200)"
     parse.add_argument("--samples", type=kind(at_least(2)), default=200, metavar="N", help=text)
     text = "prompts that the grid shows (default 8)"

@@ -16,11 +16,10 @@ Exit codes: 0 all files were scored; 3 some were not (with --skip-errors this is
 """
 
 from argparse import Namespace
-from pathlib import Path
 
 from .arguments import at_least, number
 from .options import add_batch_size, add_device
-from .parser import Parser, kind
+from .parser import Parser, kind, path
 
 
 #: As in `networks.encoders`, `detection.rigid` and `images.reading`, which are slow to import; a test compares.
@@ -36,13 +35,13 @@ def parser(prog: str) -> Parser:
     calibrate = commands.add_parser("calibrate", help=text, description=text)
     text = "score files, and judge them if the detector is calibrated"
     score = commands.add_parser("score", help=text, description=text)
-    calibrate.add_argument("--out", type=Path, required=True, help="JSON file; scores go next to it as CSV")
+    calibrate.add_argument("--out", type=path, required=True, help="JSON file; scores go next to it as CSV")
     text = "part of real images that may be called generated (default 0.05, which takes 72 images or more)"
     calibrate.add_argument("--false-positive-rate", type=kind(number), default=0.05, metavar="RATE", help=text)
     text = 'say "unsure" of images up to this quantile of the real ones (default: the threshold\'s interval)'
     calibrate.add_argument("--unsure-rate", type=kind(number), metavar="RATE", help=text)
-    score.add_argument("--calibration", type=Path, metavar="FILE", help="what calibrate wrote")
-    score.add_argument("--out", type=Path, metavar="FILE", help=".csv or .jsonl (default: print CSV)")
+    score.add_argument("--calibration", type=path, metavar="FILE", help="what calibrate wrote")
+    score.add_argument("--out", type=path, metavar="FILE", help=".csv or .jsonl (default: print CSV)")
     for sub in (calibrate, score):
         add_files(sub)
         add_detector(sub)

@@ -93,6 +93,7 @@ def run_score(args: Namespace) -> Tally:
 
 def make_detector(args: Namespace, calibration: Calibration | None) -> Detector:
     known = SETTINGS | ({name: calibration.identity.get(name) for name in SETTINGS} if calibration else {})
+    known = {name: value if type(value) is type(SETTINGS[name]) else SETTINGS[name] for name, value in known.items()}
     settings = {name: value if getattr(args, name) is None else getattr(args, name) for name, value in known.items()}
     encoder = load_encoder(args.encoder, find_device(args.device), args.size)
     if args.dtype != "float32":
@@ -106,9 +107,8 @@ def make_detector(args: Namespace, calibration: Calibration | None) -> Detector:
 
 def check_size(encoder: Encoder) -> None:
     """Raise ValueError if the encoder cannot see images of the size that was given."""
-    image = torch.zeros(1, 3, encoder.size, encoder.size, device=encoder.device)
     try:
-        encoder.features(image)
+        encoder.features(torch.zeros(1, 3, encoder.size, encoder.size, device=encoder.device))
     except (RuntimeError, AssertionError, IndexError) as error:
         raise ValueError(f"--size {encoder.size} does not suit this encoder: {str(error).splitlines()[0]}") from None
 

@@ -15,12 +15,11 @@ docs/evaluation.md.
 
 from argparse import Namespace
 from functools import partial
-from pathlib import Path
 
 from .arguments import at_least, parse_call, parse_numbers
 from .measuring import Compared, Measuring
 from .options import Call, Guided, Model, add_seeds
-from .parser import Parser, kind
+from .parser import Parser, kind, path
 
 
 def parser(prog: str) -> Parser:
@@ -43,9 +42,9 @@ def parser(prog: str) -> Parser:
     sweep_parser.add_argument("--weights", type=kind(parse_numbers), required=True, metavar="LIST", help="as 1.5,3,6")
     steps = kind(partial(parse_numbers, kind=at_least(1)))
     sweep_parser.add_argument("--steps", type=steps, default=[30], metavar="LIST", help="such as 5,10 (default 30)")
-    score_parser.add_argument("images", type=Path, help="folder, npz with arr_0, or a finished run")
-    score_parser.add_argument("reference", type=Path, help="the same, or statistics")
-    score_parser.add_argument("--save-statistics", type=Path, metavar="FILE", help="moments of the images")
+    score_parser.add_argument("images", type=path, help="folder, npz with arr_0, or a finished run")
+    score_parser.add_argument("reference", type=path, help="the same, or statistics")
+    score_parser.add_argument("--save-statistics", type=path, metavar="FILE", help="moments of the images")
     score_parser.add_argument("--device", help="such as cpu or cuda:1 (default: this process's GPU, else cpu)")
     for sub in (run_parser, sweep_parser, score_parser):
         Measuring.add(sub)
@@ -57,6 +56,8 @@ def run(args: Namespace) -> int | None:
     from . import evaluation_run
 
     if args.command == "score":
+        if args.save_statistics and args.save_statistics.suffix != ".safetensors":
+            raise ValueError("--save-statistics ends in .safetensors")
         measuring = Measuring.of(args)
         with locked_for_all(args.out, measuring.state):
             return evaluation_run.score(measuring, args.images, args.reference, args.save_statistics)

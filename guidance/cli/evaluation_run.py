@@ -19,6 +19,7 @@ from ..evaluation.store import ChunkStore
 from ..evaluation.study import Subject, measure_setting, row_name
 from ..evaluation.summary import estimates_row, summarise
 from .failures import blaming
+from .generate import check_call
 from .guidance import parse
 from .measuring import SHEET, Compared, Measuring
 from .options import Call, Model
@@ -59,7 +60,7 @@ def plan(methods: Sequence[str], weights: Sequence[float]) -> list[Setting]:
     for text in dict.fromkeys(methods):
         for weight in dict.fromkeys(weights) if "{weight}" in text or text == "none" else [None]:
             short = text if weight is None else text.replace("{weight}", exact(weight))
-            guidance = [] if text == "none" else [parse(part) for part in short.split()]
+            guidance = [] if text == "none" else [parse(part) for part in short.split() or [""]]
             settings.append(Setting(text, short, guidance, weight))
     return settings
 
@@ -128,7 +129,11 @@ def prepare(
     """What is measured, and the pipeline; refuses measures that cannot be had before anything is drawn."""
     subject = compared.subject(measuring, model, call)
     measuring.wanted(subject.reference)
-    return subject, model.load(measuring.device)
+    pipe = model.load(measuring.device)
+    check_call(
+        pipe, compared.asked.conditions if compared.asked else [*map(subject.condition, range(10))], subject.call
+    )
+    return subject, pipe
 
 
 def measured(

@@ -65,7 +65,13 @@ def is_bad_input(error: BaseException) -> bool:
     if isinstance(error, ValueError | OSError | ImportError):
         return True
     names = {(kind.__module__, kind.__name__) for kind in type(error).__mro__}
-    return bool(names & _BAD_INPUT) or any(name == "SafetensorError" for _, name in names)
+    return bool(names & _BAD_INPUT) or any(name == "SafetensorError" for _, name in names) or _is_of_size(error)
+
+
+def _is_of_size(error: BaseException) -> bool:
+    """Whether torch cannot hold a tensor in the memory of the CPU: it has no class of its own for that."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in said or "overflow" in said)
 
 
 @contextmanager
@@ -85,6 +91,8 @@ def sentence(error: BaseException) -> str:
     name = type(error).__name__
     if name in _SAYING_NOTHING:
         return _SAYING_NOTHING[name]
+    if _is_of_size(error):
+        return _SAYING_NOTHING["MemoryError"]
     return " ".join(str(error).split())[:1000] or name
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from .arguments import at_least, number
 from .failures import blaming
 from .options import Asked, Call, Model
-from .parser import Parser, kind
+from .parser import Parser, kind, path
 
 
 def parser(prog: str) -> Parser:
@@ -28,7 +28,7 @@ def parser(prog: str) -> Parser:
     text = "wanted at the late steps (default: the pipeline's own weight)"
     parse.add_argument("--last-weight", type=kind(number), metavar="W", help=text)
     parse.add_argument("--runs", type=kind(at_least(1)), default=3, metavar="N", help="runs to trace (default 3)")
-    parse.add_argument("--out", type=Path, default=Path("out/fit.png"), help="the plot (default out/fit.png)")
+    parse.add_argument("--out", type=path, default=Path("out/fit.png"), help="the plot (default out/fit.png)")
     return parse
 
 
@@ -37,6 +37,8 @@ def run(args: Namespace) -> None:
     from ..methods.fit import fit_raag
     from .generate import check_call
 
+    if args.out.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError("--out of fit ends in .png, .pdf or .svg")
     model, given = Model.of(args), Call.of(args)
     call, asked = given.arguments(), list(Asked.of(args).conditions)
     pipe = model.load()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from .failures import blaming
 from .methods import described
 from .options import Asked, Call, Guided, Model, add_batch_size, add_seeds
-from .parser import Parser
+from .parser import Parser, path
 
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def parser(prog: str) -> Parser:
     Call.add(parse)
     add_seeds(parse, default="0")
     parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
-    parse.add_argument("--out", type=Path, default=Path("out/generate"), help="folder (default out/generate)")
+    parse.add_argument("--out", type=path, default=Path("out/generate"), help="folder (default out/generate)")
     add_batch_size(parse, 8)
     return parse
 
@@ -118,7 +118,8 @@ def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str] | Sequence[int]"
     classes = getattr(getattr(pipe, "transformer", None), "config", {}).get("num_embeds_ada_norm")
     if highest is not None and classes is not None and highest >= classes:
         raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {highest}")
-    if unknown := set(call) - set(known):
+    open_ended = any(value.kind is value.VAR_KEYWORD for value in known.values())
+    if not open_ended and (unknown := set(call) - set(known)):
         raise ValueError(f"{name} takes no argument {', '.join(sorted(unknown))}")
     needed = {key for key, value in known.items() if value.default is value.empty and value.kind.name[:3] != "VAR"}
     if missing := needed - set(call) - {given}:

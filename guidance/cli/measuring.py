@@ -10,7 +10,7 @@ from ..evaluation.metrics.registry import MEASURES
 from ..worlds.shipped import WORLDS, assets_folder
 from .arguments import at_least
 from .options import Asked, Model, add_batch_size, find_device
-from .parser import kind
+from .parser import kind, path
 
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Measuring:
         parser.add_argument("--measure", action="append", default=[], choices=MEASURES, help=text)
         add_batch_size(parser, 16)
         text = "folder for what is measured and for the report"
-        parser.add_argument("--out", type=Path, required=True, help=text)
+        parser.add_argument("--out", type=path, required=True, help=text)
 
     @classmethod
     def of(cls, args: Namespace) -> "Measuring":
@@ -118,7 +118,7 @@ class Compared:
         what = Asked.add(parser, one=False)
         what.add_argument("--world", choices=WORLDS, help="prompts, measures and reference of this world")
         text = "what the images are compared with"
-        parser.add_argument("--reference", type=Path, metavar="PATH", help=text)
+        parser.add_argument("--reference", type=path, metavar="PATH", help=text)
         text = "draw N scenes of the shapes world as its reference (default: stored moments of 20,000)"
         parser.add_argument("--world-samples", type=kind(at_least(2)), metavar="N", help=text)
 

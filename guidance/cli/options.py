@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import at_least, number, parse_call, parse_classes, parse_ids, read_prompts
-from .parser import kind
+from .parser import kind, path
 
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def find_device(name: str | None) -> str:
 
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.zeros(1, device=name) + 1
+        (torch.zeros(1, device=name) + 1).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch raises any of them
         raise ValueError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from None
     return name
@@ -99,7 +99,7 @@ class Asked:
         if one:
             text = "may be given several times: each is drawn with every seed"
             what.add_argument("--prompt", action="append", metavar="TEXT", help=text)
-        what.add_argument("--prompts", type=Path, metavar="FILE", help="a text file, one prompt a line")
+        what.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt a line")
         what.add_argument(
             "--classes", type=kind(parse_classes), metavar="IDS", help="class ids, such as 207,360 or 0-999"
         )
@@ -127,7 +127,7 @@ class Guided:
         text = "may be repeated; the first is nearest to the network"
         how.add_argument("--guidance", action="append", default=[], metavar="NAME:ARGUMENT=VALUE,...", help=text)
         text = "JSON, as diffusion_guidance.save_guidance writes it"
-        how.add_argument("--guidance-file", type=Path, metavar="FILE", help=text)
+        how.add_argument("--guidance-file", type=path, metavar="FILE", help=text)
 
     @classmethod
     def of(cls, args: Namespace) -> "Guided":

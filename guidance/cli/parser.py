@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 
@@ -21,6 +22,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise BadArgumentsError(f"{' '.join(message.split())} (see {self.prog} --help)")
+
+
+def path(text: str) -> Path:
+    """For `add_argument(type=...)`: an empty text would mean the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    return Path(text)
 
 
 def kind(convert: Callable[[str], Value]) -> Callable[[str], Value]:

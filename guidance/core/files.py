@@ -24,12 +24,19 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], Any]) -> Path:
 
     Parent folders are made. The temporary name keeps the suffix of `path`, since many writers choose a format by it.
     What a killed process leaves is deleted by `sweep`.
+
+    Raises:
+        ValueError: `path` has no suffix, and the writer chose one of its own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         try:
             write(temporary)
+            if strays := [] if path.suffix else [*path.parent.glob(f"{temporary.name}.*")]:
+                for stray in strays:
+                    stray.unlink()
+                raise ValueError(f"{path} does not say its format; end it in {strays[0].suffix}")
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; these are meant to be shared

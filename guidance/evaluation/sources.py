@@ -208,6 +208,6 @@ def _picture_array(path: Path) -> np.ndarray:
     if "arr_0" not in (names := npz_names(path)):
         raise ValueError(f"{path} holds {', '.join(names)}, but images are called arr_0")
     array = read_npz(path, "arr_0")
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3 or not len(array):
         raise ValueError(f"{path}: images must be (N, H, W, 3) uint8, got {array.shape} {array.dtype}")
     return array

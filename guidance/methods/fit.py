@@ -85,11 +85,7 @@ def raag_constants(
     """
     if not first_ratio > late_ratio >= 0:
         raise ValueError(f"the first ratio must be above the late one, got {first_ratio} and {late_ratio}")
-    if not 1 < first_weight < last_weight:
-        raise ValueError(
-            f"RAAG raises the weight from the first step on: 1 < first_weight < last_weight is needed, got "
-            f"{first_weight} and {last_weight}"
-        )
+    _check_weights(first_weight, last_weight)
     alpha = math.log((last_weight - 1) / (first_weight - 1)) / (first_ratio - late_ratio)
     return 1 + (last_weight - 1) * math.exp(alpha * late_ratio), alpha
 
@@ -115,12 +111,13 @@ def fit_raag(
         runs: how many calls.
 
     Raises:
-        ValueError: no run, a pipeline that runs without the unconditional pass, or weights that do not rise above 1.
+        ValueError: no run, a run of one step or without the unconditional pass, or weights that do not rise above 1.
     """
     from ..attachment.attach import attach  # lazy: the attachment knows the methods' base, not the reverse
 
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")
+    _check_weights(first_weight, last_weight)
     trace = Trace(levels=False)
     with attach(pipe, trace):
         for number in range(runs):
@@ -134,11 +131,21 @@ def fit_raag(
             f"{type(pipe).__name__} ran without the unconditional pass, so it has no ratio; call it with guidance on"
         )
     ratios = torch.cat([data["ratio"] for data in found], dim=1)
+    if len(ratios) < 2:
+        raise ValueError("one step does not show whether the ratio falls; run two or more")
     if last_weight is None:
         weights = torch.cat([data["weight"] for data in found], dim=1)
         # Where the two predictions are equal, as they may be late, no weight can be seen.
         last_weight = weights[ratios > SEEN].median().item()
     return _fitted(ratios, first_weight, last_weight)
+
+
+def _check_weights(first_weight: float, last_weight: float | None) -> None:
+    if not 1 < first_weight < (math.inf if last_weight is None else last_weight):
+        raise ValueError(
+            f"RAAG raises the weight from the first step on: 1 < first_weight < last_weight is needed, got "
+            f"{first_weight} and {last_weight}"
+        )
 
 
 def _fitted(ratios: torch.Tensor, first_weight: float, last_weight: float) -> RAAGFit:

@@ -22,7 +22,7 @@ BENCHMARKS = {
     "evaluation": evaluation.BENCHMARK.main,
     "rigid": rigid.BENCHMARK.main,
     "classifier": classifier.BENCHMARK.main,
-    "trust": trust.main,
+    "trust": trust.BENCHMARK.main,
 }
 
 

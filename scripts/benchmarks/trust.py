@@ -1,127 +1,169 @@
-"""What checksums, hashes of weights and locks cost: a start, and runs of many images, with and without them.
+"""What checksums, hashes of weights and locks cost: a start, and runs of many images.
 
     python -m scripts.benchmarks trust --json out/trust.json     # some minutes on two cores
 
-"Without" is the same code with every check replaced by nothing: the lock of the folder, the hashes of the pipeline's
-weights, the checksum of every chunk of measurements, and the reading of every image file that is there already. Both
-ways run in turns, in one process, and the ratio is the median over rounds.
+The cost is the share of a run's time that it spends inside the checks: the lock of the folder, the hashes of the
+pipeline's weights, the settings and versions, the sweep for leftovers, the checksum of every chunk of measurements, and
+the reading of every image file that is there already. A clock runs around exactly those functions, so the machine's
+noise disturbs the share little. Next to it stands the ratio to the same code with every one of them replaced by
+nothing; both ways run in turns, in one process. Values are medians over rounds.
 """
 
 import argparse
 import contextlib
 import os
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from functools import partial
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from unittest.mock import patch
 
 from diffusion_guidance import RAAG, load_pipeline
-from diffusion_guidance.core.locking import locked_folder
-from diffusion_guidance.evaluation import describe_run, identity, measure_setting, sampling, store, study, write_report
+from diffusion_guidance.cli import generate
+from diffusion_guidance.core import files, locking
+from diffusion_guidance.evaluation import identity, measure_setting, sampling, settings, store, study
 from diffusion_guidance.evaluation import run as runs
-from diffusion_guidance.evaluation.settings import keep_settings
 from diffusion_guidance.worlds.subjects import load_subject
-from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+from scripts.benchmarks.frame import Benchmark
+from scripts.benchmarks.timing import interleaved, medians, ratio
 
 
 Way = Callable[[], object]
 
+#: Every check by its owner and name, and what does nothing in its place.
+CHECKS: Mapping[tuple[object, str], Callable] = {
+    (files.fcntl, "flock"): lambda handle, operation: None,
+    (locking, "locked_folder"): lambda folder: contextlib.nullcontext(),
+    (runs, "locked_for_all"): lambda folder, state: contextlib.nullcontext(),
+    (settings, "keep_settings"): lambda folder, facts: None,
+    (runs, "keep_settings"): lambda folder, facts: None,
+    (identity, "pipeline_weights"): lambda pipe: {},
+    (study, "pipeline_weights"): lambda pipe: {},
+    (store, "_digest"): lambda arrays: "",
+    (store, "sweep"): lambda folder: 0,
+    (store.ChunkStore, "missing"): lambda chunks: chunks.chunks,
+    (sampling, "sweep"): lambda folder: 0,
+    (sampling, "image_size"): lambda path: None,
+}
+
+
+class Clock:
+    """Seconds spent inside the functions that it times; one that another one calls counts once."""
+
+    def __init__(self) -> None:
+        self.seconds, self._depth = 0.0, 0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        start, self._depth = time.perf_counter(), self._depth + 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self.seconds += time.perf_counter() - start
+
+    def timed(self, function: Callable) -> Callable:
+        """`function`; of a context manager that it returns, entering and leaving count, and not what is within."""
+
+        def run(*args, **kwargs):
+            with self.running():
+                found = function(*args, **kwargs)
+            return self._around(found) if isinstance(found, contextlib.AbstractContextManager) else found
+
+        return run
+
+    @contextlib.contextmanager
+    def _around(self, manager: contextlib.AbstractContextManager) -> Iterator[object]:
+        with contextlib.ExitStack() as stack:
+            with self.running():
+                entered = stack.enter_context(manager)
+            yield entered
+            with self.running():
+                stack.close()
+
 
 @contextlib.contextmanager
-def without_checks() -> Iterator[None]:
-    """Nothing is locked, hashed, or read again."""
-    nothing = {
-        (runs, "locked_for_all"): lambda *_: contextlib.nullcontext(),
-        (study, "pipeline_weights"): lambda _: {},
-        (store, "_digest"): lambda _: "",
-        (sampling, "image_size"): lambda path: (8, 8) if path.exists() else None,
-    }
+def replaced(checks: Mapping[tuple[object, str], Callable]) -> Iterator[None]:
+    """Other functions in the place of the checks."""
     with contextlib.ExitStack() as stack:
-        for (module, name), instead in nothing.items():
-            stack.enter_context(patch.object(module, name, instead))
+        for (owner, name), function in checks.items():
+            stack.enter_context(patch.object(owner, name, function))
         yield
 
 
-def fresh(way: Callable[[Path], object]) -> Way:
-    """`way` in a folder that is new each time."""
+def with_and_without(way: Callable[[Path], object], shares: list[float]) -> dict[str, Way]:
+    """`way` in a folder that is new each time: with the checks, whose share of the time is kept, and without them."""
 
-    def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
+    def run(checks: Mapping[tuple[object, str], Callable]) -> float:
+        with tempfile.TemporaryDirectory() as folder, replaced(checks):
+            start = time.perf_counter()
             way(Path(folder))
+            return time.perf_counter() - start
 
-    return run
+    def checked() -> None:
+        clock = Clock()
+        whole = run({(owner, name): clock.timed(getattr(owner, name)) for owner, name in CHECKS})
+        shares.append(clock.seconds / whole)
 
-
-def plain(way: Way) -> Way:
-    """`way` without checks."""
-
-    def run() -> None:
-        with without_checks():
-            way()
-
-    return run
+    return {"with": checked, "without": lambda: run(CHECKS)}
 
 
-def starts(assets: Path, caches: Path) -> dict[str, dict[str, Way]]:
-    """Loading a pipeline, then the hashes, the settings and the lock of a folder: the first time, and later ones."""
-    name = str(assets / "shapes")
+def starts(assets: Path) -> dict[str, Callable[[Path], object]]:
+    """Loading the shapes pipeline, then hashes, settings and lock of a folder: the first time, and later ones."""
 
-    def checked(folder: Path, cache: Path | None) -> None:
-        with patch.dict(os.environ, {"XDG_CACHE_HOME": str(cache or folder / "cache")}), locked_folder(folder / "out"):
-            keep_settings(folder / "out", {"weights": identity.pipeline_weights(load_pipeline(name))})
+    def start(folder: Path) -> None:
+        pipe = load_pipeline(str(assets / "shapes"))
+        with locking.locked_folder(folder / "out"):
+            settings.keep_settings(folder / "out", {"weights": identity.pipeline_weights(pipe)})
 
-    without = partial(load_pipeline, name)
-    return {
-        "start, weights never hashed before": {"with": fresh(partial(checked, cache=None)), "without": without},
-        "start, weights hashed before": {"with": fresh(partial(checked, cache=caches)), "without": without},
-    }
+    def first(folder: Path) -> None:
+        with patch.dict(os.environ, {"XDG_CACHE_HOME": str(folder)}):
+            start(folder)
+
+    return {"start, weights never hashed before": first, "start, weights hashed before": start}
 
 
-def many(assets: Path, samples: int, batch: int) -> dict[str, dict[str, Way]]:
-    """Images of the digits world, measured and as files, and the same folder of files when all are there."""
+def many(assets: Path, samples: int, batch: int) -> dict[str, Callable[[Path], object]]:
+    """Images of the digits world, measured, and drawn as files."""
     pipe = load_pipeline(str(assets / "digits"))
-    pipe.set_progress_bar_config(disable=True)
-    subject, seeds = load_subject("digits", assets), range(samples)
+    subject, seeds, call = load_subject("digits", assets), range(samples), {"num_inference_steps": 10}
 
     def evaluate(folder: Path) -> None:
-        call = {"num_inference_steps": 10}
         measure_setting(folder, pipe, subject, seeds, [RAAG(4, 8)], call, {}, measures=["frechet"], batch_size=batch)
 
     def draw(folder: Path) -> None:
-        jobs = sampling.plan([3], seeds, folder)
-        with locked_folder(folder) if runs.locked_for_all is LOCK else contextlib.nullcontext():
-            for _ in sampling.generate(pipe, jobs, [RAAG(4, 8)], batch, num_inference_steps=10):
-                pass
+        facts = {"weights": identity.pipeline_weights(pipe)}
+        with locking.locked_folder(folder), contextlib.redirect_stdout(None):
+            generate.draw(folder, pipe, sampling.plan([3], seeds, folder), [RAAG(4, 8)], facts, batch, call)
 
-    ways = {"evaluate run": fresh(evaluate), "generate": fresh(draw)}
-    return {f"{name}, {samples} images": {"with": way, "without": plain(way)} for name, way in ways.items()}
+    return {f"evaluate run, {samples} images": evaluate, f"generate, {samples} images": draw}
 
 
-LOCK = runs.locked_for_all
+def measure(name: str, way: Callable[[Path], object], rounds: int) -> dict:
+    shares: list[float] = []
+    with open(os.devnull, "w") as silent, contextlib.redirect_stderr(silent):  # bars
+        times = interleaved(with_and_without(way, shares), rounds)
+    return row(name, shares[1:], times)  # without the warm-up
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def row(name: str, shares: list[float], times: dict[str, list[float]]) -> dict:
+    inside = [share * whole for share, whole in zip(shares, times["with"], strict=True)]
+    low, share, high = statistics.quantiles(shares, n=4, method="inclusive")
+    measured = {"check_ms": statistics.median(inside), "share": share, "share_quartiles": [low, high]}
+    return {"what": name, **measured, **ratio("time_ratio", times["with"], times["without"]), **medians(times)}
+
+
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    for name, way in (starts(args.assets) | many(args.assets, args.samples, args.batch)).items():
+        yield measure(name, way, args.rounds)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1000, help="images of a run (default 1000)")
     parser.add_argument("--batch", type=int, default=50, help="images at once (default 50)")
-    parser.add_argument("--rounds", type=int, default=9, help="of both ways, in turns (default 9)")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    args = parser.parse_args(argv)
-    rows = []
-    with tempfile.TemporaryDirectory() as caches, open(os.devnull, "w") as silent:
-        for name, ways in (starts(args.assets, Path(caches)) | many(args.assets, args.samples, args.batch)).items():
-            with contextlib.redirect_stderr(silent):  # bars
-                for way in ways.values():
-                    way()
-                times = interleaved(ways, args.rounds)
-            rows.append({"what": name, **ratio("time_ratio", times["with"], times["without"]), **medians(times)})
-            print(f"{name}: ratio {rows[-1]['time_ratio']:.4f} to {rows[-1]['without_ms']:.1f} ms without checks")
-    if args.json:
-        facts = {"rounds": args.rounds, "samples": args.samples, "batch": args.batch, **machine()}
-        print(write_report(args.json, describe_run(**facts), rows))
 
 
-if __name__ == "__main__":
-    main()
+TEXT = "{what}: {check_ms:.1f} of {with_ms:.1f} ms in checks, a share of {share:.4f}"
+BENCHMARK = Benchmark(__doc__, rows, ("samples", "batch", "rounds"), TEXT, options, rounds=9)

@@ -61,6 +61,7 @@ COMMANDS = (
     _benchmark("benchmark_evaluation", "evaluation"),
     _benchmark("benchmark_rigid", "rigid", "--rounds", "5", "--images", "8", "--batch", "8"),
     _benchmark("benchmark_classifier", "classifier", "--batches", "1", "8"),
+    _benchmark("benchmark_trust", "trust"),
 )
 
 

@@ -40,6 +40,7 @@ _CLASSIFIER = ("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_st
 _FAMILIES = ("family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular")
 _EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib")
 _RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
+_TRUST = ("what", "check_ms", "share", "time_ratio", "with_ms", "without_ms")
 
 TABLES = (
     *(table for study in STUDIES.values() for report in study.reports for table in report.tables),
@@ -54,6 +55,7 @@ TABLES = (
     Table("docs/coverage.md", "community", "coverage", partial(coverage.table, community=True)),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
+    Table("docs/evaluation.md", "trust", "benchmark_trust", benchmark(*_TRUST)),
 )
 
 

@@ -32,6 +32,16 @@ def test_noise_equals_whole_number_arithmetic_in_python():
     np.testing.assert_allclose(found[0].double(), expected, atol=3e-6)
 
 
+def test_seeds_equal_whole_number_arithmetic_in_python():
+    """They are part of what a stored calibration rests on, so they never change."""
+    image = pictures(1)
+    values = [round(value * 255) for value in image.flatten().tolist()]
+    gamma = 0x9E3779B97F4A7C15
+    total = sum((value + 1) * (split_mix(place * gamma & MASK) | 1) for place, value in enumerate(values)) & MASK
+    expected = split_mix((split_mix(total) + (7 << 16 | 9) * gamma) & MASK)
+    assert content_seeds(image).item() & MASK == expected
+
+
 def test_a_seed_belongs_to_the_picture_alone():
     images = pictures()
     seeds = content_seeds(images)

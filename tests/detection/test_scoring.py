@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from diffusion_guidance.detection import scoring
 from diffusion_guidance.detection.rigid import Detector
 from diffusion_guidance.detection.scoring import DIGITS, batched, score_files
 from diffusion_guidance.images.listing import list_files
-from diffusion_guidance.images.reading import read_picture
+from diffusion_guidance.images.reading import Picture, read_picture
 from diffusion_guidance.networks.encoders import Encoder
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 
@@ -83,34 +84,48 @@ def test_a_score_that_is_no_number_is_an_error(folder, detector):
     assert {row["score"] for row in rows} == {None}
 
 
+class Alive:
+    """Counts tensors; `most` is the highest number alive at one time."""
+
+    def __init__(self):
+        self.now, self.most, self.lock = 0, 0, threading.RLock()
+
+    def add(self, tensor):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        weakref.finalize(tensor.untyped_storage(), self.gone)
+        return tensor
+
+    def gone(self):
+        with self.lock:
+            self.now -= 1
+
+
 class Counting:
-    """A detector that counts the inputs alive; `most` is their highest number."""
+    """A detector that counts its inputs."""
 
     calibration = None
 
     def __init__(self):
-        self.alive, self.most, self.largest, self.lock = 0, 0, 0, threading.Lock()
+        self.inputs, self.largest = Alive(), 0
 
     def prepare(self, images):
-        inputs = images.mean((1, 2, 3), keepdim=True)
-        with self.lock:
-            self.alive += 1
-            self.most = max(self.most, self.alive)
-        weakref.finalize(inputs, self.gone)
-        return inputs, torch.zeros(1, dtype=torch.int64)
-
-    def gone(self):
-        with self.lock:
-            self.alive -= 1
+        return self.inputs.add(images.mean((1, 2, 3), keepdim=True)), torch.zeros(1, dtype=torch.int64)
 
     def score_prepared(self, inputs, seeds):
         self.largest = max(self.largest, len(inputs))
         return inputs.flatten()
 
 
-def test_two_thousand_files_take_no_more_than_a_hundred(folder):
-    """Paths come from a generator, and at no time are more than two batches of pictures alive, nor read ahead."""
-    path, taken = str(folder / "00.png"), 0
+def test_two_thousand_files_take_no_more_than_a_hundred(folder, monkeypatch):
+    """Paths come from a generator; alive are two batches of inputs, and one whole image for each worker."""
+    path, taken, images = str(folder / "00.png"), 0, Alive()
+
+    def read(*_) -> Picture:
+        return Picture(images.add(torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)), "PNG")
+
+    monkeypatch.setattr(scoring, "read_picture", read)
 
     def paths(count: int):
         nonlocal taken
@@ -125,8 +140,9 @@ def test_two_thousand_files_take_no_more_than_a_hundred(folder):
             assert taken <= got + 10
         assert got == count
         assert detector.largest == 10
-        assert detector.most <= 20
-        assert detector.alive == 0
+        assert detector.inputs.most <= 20
+        assert images.most <= 3
+        assert detector.inputs.now == images.now == 0
 
 
 def test_a_run_that_is_left_early_ends(folder, detector):

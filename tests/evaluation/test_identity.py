@@ -56,6 +56,13 @@ def test_other_versions_are_refused_by_name(tmp_path, monkeypatch):
         keep_settings(tmp_path, {"steps": 1})
 
 
+def test_a_setting_that_was_not_recorded_matters_where_it_says_something(tmp_path):
+    keep_settings(tmp_path, {"steps": 1})
+    keep_settings(tmp_path, {"steps": 1, "weights": {}})
+    with pytest.raises(ValueError, match=r"another weights \(none is recorded\)"):
+        keep_settings(tmp_path, {"steps": 1, "weights": {"unet": "0"}})
+
+
 def test_versions_are_those_that_reports_need():
     found = versions()
     assert found["torch"] == torch.__version__ and found["scipy"] == metadata.version("scipy")

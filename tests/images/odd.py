@@ -90,9 +90,16 @@ def odd_files() -> dict[str, tuple[bytes, np.ndarray | None]]:
     screen = np.stack([BYTES[::-1], np.full_like(BYTES, 100), BYTES], -1)[::-1]
     alpha = np.full_like(BYTES, 255)
     counts = RAMP.astype(np.uint32)
+    few = (half >> 8).astype(np.uint8)
+    lit = grey(few)
+    lit[few == 0] = 255
+    colours = np.stack([BYTES, BYTES.T, BYTES[::-1]], -1)
+    veil = np.concatenate([colours // 2, np.full((64, 64, 1), 128, np.uint8)], -1)  # multiplied by its alpha already
+    turned = {274: (3, [6])}
     return {
         "grey16.png": (png(RAMP, 16, 0), scaled(RAMP, 65535)),
         "grey16-trns.png": (png(half, 16, 0, [(b"tRNS", bytes(2))]), light),
+        "grey8-trns.png": (png(few, 8, 0, [(b"tRNS", bytes(2))]), lit),
         "grey4-trns.png": (
             png(np.frombuffer(packed(four, 4), np.uint8).reshape(64, 32), 4, 0, [(b"tRNS", b"\0\5")]),
             keyed,
@@ -119,6 +126,13 @@ def odd_files() -> dict[str, tuple[bytes, np.ndarray | None]]:
             tiff(np.stack([BYTES, alpha], -1), 8, 1, samples=2, more={338: (3, [1])}),
             grey(BYTES),
         ),
+        "grey-unassociated.tif": (
+            tiff(np.stack([BYTES, alpha], -1), 8, 1, samples=2, more={338: (3, [2])}),
+            grey(BYTES),
+        ),
+        "rgb-associated.tif": (tiff(veil, 8, 2, samples=4, more={338: (3, [1])}), veil[..., :3] + 127),
+        "turned.tif": (tiff(colours, 8, 2, samples=3, more=turned), np.rot90(colours, -1)),
+        "turned-grey.tif": (tiff(BYTES, 8, 1, more=turned), grey(np.rot90(BYTES, -1))),
         "alpha-0.bmp": (bmp(0), screen),
         "alpha-255.bmp": (bmp(255), screen),
     }
@@ -134,6 +148,7 @@ def whole_files() -> dict[str, bytes]:
     turned[0x0112] = 6
     files = {"cmyk.jpg": saved(base.convert("CMYK"), "JPEG"), "cmyk.tif": saved(base.convert("CMYK"), "TIFF")}
     files |= {"ycc.tif": saved(base.convert("YCbCr"), "TIFF"), "g16.jp2": saved(Image.fromarray(RAMP), "JPEG2000")}
+    files["lab.tif"] = tiff(np.stack([BYTES, BYTES.T, BYTES[::-1]], -1), 8, 8, samples=3)
     files |= {f"turned.{suffix}": saved(base, kind, exif=turned) for suffix, kind in KINDS.items() if suffix in TURNED}
     files |= {f"palette.{suffix}": saved(palette, suffix.upper(), transparency=0) for suffix in ("png", "gif")}
     red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")

@@ -18,6 +18,7 @@ from .odd import odd_files, whole_files
 
 
 ODD = odd_files()
+ROUNDED = ("u32.tif", "rgb-associated.tif")
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -29,7 +30,7 @@ def test_an_odd_file_means_what_it_was_made_from(tmp_path, name):
         assert "no known white" in found.reason
     else:
         assert isinstance(found, Picture), found
-        assert np.abs(found.pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= (name == "u32.tif")
+        assert np.abs(found.pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= (name in ROUNDED)
 
 
 class Keeping:

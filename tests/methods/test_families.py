@@ -8,10 +8,13 @@ import torch
 from diffusion_guidance import (
     APG,
     CFG,
+    RAAG,
     CFGNorm,
     CFGPlusPlus,
+    DiffIER,
     DynamicCFG,
     FeedbackGuidance,
+    GuidanceInterval,
     ManifoldProjection,
     RectifiedCFG,
     TemporalRescaling,
@@ -86,3 +89,27 @@ def test_runs_finite_without_a_wait_and_leaves_the_pipeline_as_it_was(name, meth
 def test_settings_are_written_and_read(method):
     made = METHODS[method]()
     assert to_config(from_config(to_config(made))) == to_config(made)
+
+
+#: Those of the papers or of the authors' code; documents and stored results rest on them.
+DEFAULTS = {
+    APG: {"weight": 5.0, "eta": 0.0, "norm_threshold": None, "momentum": -0.5, "space": "x0"},
+    CFGNorm: {"amount": 1.0, "space": "prediction"},
+    CFGPlusPlus: {"scale": 0.6},
+    DiffIER: {"iterations": 1, "step_size": 0.5, "objective": "pair"},
+    FeedbackGuidance: {"prior": 0.95, "w_max": 10.0, "t0": 0.5, "t1": 0.4},
+    GuidanceInterval: {"low": 0.28, "high": 2.9},
+    ManifoldProjection: {"iterations": 3, "window": 2, "ridge": 1e-4, "threshold": 0.6},
+    RAAG: {"w_max": 18.0, "alpha": 12.0},
+    RectifiedCFG: {"weight": 2.5},
+    TemporalRescaling: {"k": 1.05, "variance": 1.0},
+    functools.partial(DynamicCFG, "torchvision:resnet18"): {"weights": [1.0, 2.0, 3.5, 5.0, 7.5]},
+}
+
+
+@pytest.mark.parametrize(("kind", "defaults"), DEFAULTS.items())
+def test_defaults_are_those_that_were_published(kind, defaults):
+    (config,) = to_config(kind())
+    assert {
+        name: list(config[name]) if isinstance(config[name], tuple) else config[name] for name in defaults
+    } == defaults

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from diffusion_guidance import CFG, RAAG, Trace, attach
+from diffusion_guidance.methods.trace import _limits
 
 from ..tiny import PROMPTS, draw_sd3, tiny_sd3
 
@@ -90,6 +91,14 @@ def test_json_and_plot(traced, tmp_path):
         assert picture.width > 800
     with pytest.raises(ValueError, match="the trace has no speed; it has "):
         trace.plot(tmp_path / "other.png", names=("speed",))
+
+
+def test_rounding_does_not_look_like_a_change():
+    for value in (7.0, -7.0):
+        ends = _limits(torch.tensor([value, value + 1e-5, float("nan")]))["ylim"]
+        assert ends == pytest.approx((value - 0.35, value + 0.35), abs=1e-4)
+    assert _limits(torch.tensor([7.0, 8.0])) == _limits(torch.tensor([float("nan")])) == {}
+    assert _limits(torch.zeros(3))["ylim"] == (-0.5, 0.5)
 
 
 def test_an_empty_trace_says_what_to_do():

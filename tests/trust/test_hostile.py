@@ -22,13 +22,14 @@ from diffusion_guidance.networks.extractors import load_extractor
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 from diffusion_guidance.networks.weights import read_weights
 from diffusion_guidance.pipelines import GuidedDiTPipeline
-from diffusion_guidance.worlds import DigitsClassifier
+from diffusion_guidance.worlds import DigitsClassifier, ShapesClassifier
 
 from ..tiny import tiny_dit
 from .hostile import KINDS, MODULE, code, prepare
 
 
 ASSETS = assets_folder()
+LOADED = (GuidedDiTPipeline, PatchEncoder, DigitsClassifier, ShapesClassifier)
 DRAW = ("--classes", "0", "--seeds", "0", "--steps", "1")
 
 
@@ -78,6 +79,8 @@ def commands(folder: Path) -> Iterator[tuple]:
     shipped = ("--encoder", f"local:{ASSETS / 'patch-encoder'}")
     yield "detect", "score", folder, *shipped, "--out", out / "shipped.csv"
     yield "detect", "score", folder / "images", *shipped, "--out", folder / "table.csv"
+    if (folder / "demo").is_dir():
+        yield "demo", "--samples", 2, "--columns", 1, "--out", folder / "demo"
     for file in (*names(folder, ".json"), folder / "classes.txt"):
         yield "generate", ASSETS / "digits", *DRAW, "--guidance-file", file, "--out", out / "file"
         yield "detect", "score", folder / "images", *shipped, "--calibration", file
@@ -132,7 +135,7 @@ def test_no_loader_runs_anything(folder):
             load()
         except ValueError as error:
             assert "\n" not in str(error)
-    for cls in (GuidedDiTPipeline, PatchEncoder, DigitsClassifier):
+    for cls in LOADED:
         for place in (folder, folder / "transformer"):
             try:
                 cls.from_pretrained(place)

@@ -48,6 +48,14 @@ def test_equals_torch_fidelity():
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 
+def test_balls_reach_to_the_neighbours_of_the_papers():
+    """The third one for precision and recall (arXiv 1904.06991), the fifth for density and coverage (2002.09797)."""
+    real, fake = sides()
+    for measure, k in ((precision_recall, 3), (density_coverage, 5)):
+        for found, expected in zip(measure(real, fake), measure(real, fake, k=k), strict=True):
+            assert torch.equal(found, expected)
+
+
 def test_limits():
     real, _ = sides()
     for values in (*precision_recall(real, real), density_coverage(real, real)[1]):

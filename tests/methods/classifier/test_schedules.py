@@ -1,8 +1,9 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, HeunDiscreteScheduler
 
 from diffusion_guidance.core.levels import level_at_index
 from diffusion_guidance.methods.classifier.gradient import class_gradient
@@ -13,6 +14,7 @@ from diffusion_guidance.methods.classifier.schedules import (
     edm_input,
     edm_shift,
     edm_strength,
+    landing,
     variance_shift,
 )
 
@@ -107,6 +109,20 @@ def test_the_last_ancestral_step_ends_at_the_estimate():
     scheduler.set_timesteps(10)
     variance, c0 = ancestral(level_at_index(scheduler, 9), (torch.tensor(1.0), torch.tensor(0.0)))
     assert variance == 0 and (c0 - 1).abs() < 1e-6
+
+
+def test_where_each_evaluation_of_heun_lands():
+    """Of both evaluations of a step the first moves half; the last step has one alone, which moves the whole."""
+    scheduler = HeunDiscreteScheduler()
+    scheduler.set_timesteps(3)
+    denoiser = SimpleNamespace(component=lambda _: scheduler, level=lambda _, index: level_at_index(scheduler, index))
+    steps = [SimpleNamespace(grid_index=i, first=0, total=3, denoiser=denoiser) for i in range(5)]
+    found = [landing(step) for step in steps]
+    assert [(number, total, share) for number, total, _, share in found] == [
+        (0, 3, 0.5), (0, 3, 0.0), (1, 3, 0.5), (1, 3, 0.0), (2, 3, 1.0)
+    ]  # fmt: skip
+    sigmas = scheduler.sigmas.tolist()
+    assert [end and end[1].item() for _, _, end, _ in found] == [sigmas[1], None, sigmas[3], None, sigmas[5]]
 
 
 @pytest.mark.parametrize("level", [(0.0, 1.0), (0.3, 0.7), (0.8, 0.6), (1.0, 14.0), (0.999, 0.02)])
