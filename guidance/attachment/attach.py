@@ -17,7 +17,7 @@ import torch
 
 from ..core.bounds import unbounded
 from ..core.callback import Callback, as_list, chain
-from ..core.levels import Level, is_understood, level_at_index, network_input
+from ..core.levels import Level, is_understood, level_at_index, network_input, prediction_type
 from ..core.needs import Upcoming, needs_unconditional
 from ..core.order import check_order
 from ..core.step import Step
@@ -447,7 +447,7 @@ class Attachment:
         return weight and getattr(self.pipe, weight, None)
 
     def _prediction_type(self) -> str:
-        return self.family.prediction_type or self.scheduler.config.get("prediction_type") or "flow_prediction"
+        return self.family.prediction_type or prediction_type(self.scheduler)
 
     def _answers(self, denoiser: StepDenoiser, result) -> list[Answer]:
         """What a callback found stands for the pipeline's calls at the sample to which the sampler went."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..core.levels import convention
+from ..core.levels import scales_input
 from .explain import Explanation, explain
 from .families import Call, Family, Layout, Mixture, Observed, Preconditioned, Sliced
 from .families.formulas import direction_weight as _direction
@@ -175,12 +175,7 @@ def _family(host, name, layout, explanation: Explanation, doubled: bool, count: 
 
 def _scaled_as_usual(pipe, held: SampleArgument) -> bool:
     """Whether the network sees the sample itself, or in the scale that the scheduler says."""
-    if abs(held.factor - 1) < 1e-2:
-        return True
-    try:
-        return convention(pipe.scheduler) in ("exploding", "interpolated", "arctangent")
-    except ValueError:
-        return False
+    return abs(held.factor - 1) < 1e-2 or scales_input(pipe.scheduler)
 
 
 def _second(pipe, name: str, module: torch.nn.Module) -> str | None:

@@ -13,6 +13,7 @@ _CLIPPING = (
     "DDIMParallelScheduler",
     "LCMScheduler",
     "HeunDiscreteScheduler",
+    "UnCLIPScheduler",
 )
 _KEEPS_NOISE = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
 

@@ -22,6 +22,8 @@ _CONVENTIONS = {
         "PNDMScheduler",
         "CogVideoXDDIMScheduler",
         "CogVideoXDPMScheduler",
+        "TCDScheduler",
+        "UnCLIPScheduler",
     ),
     "exploding": (
         "EulerDiscreteScheduler",
@@ -34,14 +36,25 @@ _CONVENTIONS = {
         "DPMSolverSinglestepScheduler",
         "UniPCMultistepScheduler",
         "DEISMultistepScheduler",
+        "SASolverScheduler",
     ),
-    "interpolated": ("KDPM2DiscreteScheduler",),  # exploding, with the second stages between two levels of the grid
+    # exploding, with the second stages between two levels of the grid
+    "interpolated": ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler"),
+    "preconditioned": ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"),  # exploding, log(sigma) / 4 as timestep
     "arctangent": ("CosineDPMSolverMultistepScheduler",),  # exploding, with 2 atan(sigma) / pi as the timestep
-    "flow": ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
+    "flow": (
+        "FlowMatchEulerDiscreteScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+        "FlowMatchLCMScheduler",
+        "FlowMapEulerDiscreteScheduler",
+        "LTXEulerAncestralRFScheduler",
+    ),
+    "cosine": ("DDPMWuerstchenScheduler",),  # preserving, from the timestep in [0, 1] alone
+    "circle": ("IPNDMScheduler",),  # preserving, with 2 / pi of the angle as the timestep
 }
 _CONVENTION_OF = {name: convention for convention, names in _CONVENTIONS.items() for name in names}
 
-_EXPLODING = ("exploding", "interpolated", "arctangent")  # sample = x0 + sigma * eps
+_EXPLODING = ("exploding", "interpolated", "arctangent", "preconditioned")  # sample = x0 + sigma * eps
 
 _MOVED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
@@ -49,7 +62,7 @@ Level = tuple[torch.Tensor, torch.Tensor]
 
 
 def convention(scheduler) -> str:
-    """How the scheduler keeps its samples: "preserving", "exploding", "interpolated", "arctangent", "solver" or "flow".
+    """How the scheduler keeps its samples, a key of `_CONVENTIONS`.
 
     Raises:
         ValueError: the scheduler is not understood; the message lists those that are and how to add one.
@@ -69,6 +82,11 @@ def is_understood(scheduler) -> bool:
     return any(cls.__name__ in _CONVENTION_OF for cls in type(scheduler).__mro__)
 
 
+def scales_input(scheduler) -> bool:
+    """Whether `network_input` is another than the sample, as far as the scheduler is understood."""
+    return is_understood(scheduler) and convention(scheduler) in _EXPLODING
+
+
 def register_scheduler(name: str, like: str) -> None:
     """Treat the scheduler class `name` as the one called `like`.
 
@@ -80,6 +98,20 @@ def register_scheduler(name: str, like: str) -> None:
     _CONVENTION_OF[name] = _CONVENTION_OF[like]
 
 
+def prediction_type(scheduler) -> str:
+    """The space of what networks predict under the scheduler, as `Step.prediction_type` names it.
+
+    "EDM-preconditioned" outputs are none of the known ones: `to_x0` refuses them.
+    """
+    unsaid = {"circle": "v_prediction", "cosine": "epsilon"}.get(
+        convention(scheduler) if is_understood(scheduler) else ""
+    )
+    named = scheduler.config.get("prediction_type") or unsaid or "flow_prediction"
+    if hasattr(scheduler, "precondition_outputs") and (named != "v_prediction" or scheduler.config.sigma_data != 1):
+        return "EDM-preconditioned"
+    return named
+
+
 def level_at_index(scheduler, index: int) -> Level:
     """(alpha, sigma) at position `index` of the sampler's grid; one past the last position is the clean end.
 
@@ -87,13 +119,13 @@ def level_at_index(scheduler, index: int) -> Level:
         Two 0-d float32 tensors, on the device of the scheduler's tables (a 0-d CPU tensor combines with any device).
     """
     kind = convention(scheduler)
-    if kind == "preserving":
+    if kind in ("preserving", "cosine", "circle"):
         if index < len(scheduler.timesteps):
             return level_at_timestep(scheduler, scheduler.timesteps[index])
         abar = torch.as_tensor(getattr(scheduler, "final_alpha_cumprod", 1.0)).float()
         return abar.sqrt(), (1 - abar).sqrt()
-    grid = scheduler.sigmas_interpol if kind == "interpolated" and index % 2 else scheduler.sigmas
-    sigma = grid[index].float()
+    between = kind == "interpolated" and index % 2
+    sigma = (_between(scheduler, index) if between else scheduler.sigmas[index]).float()
     if kind in _EXPLODING:
         return torch.ones_like(sigma), sigma
     if kind == "flow":
@@ -112,9 +144,15 @@ def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
     if kind == "flow" or getattr(scheduler.config, "use_flow_sigmas", False):
         sigma = timestep.float() / scheduler.config.num_train_timesteps
         return 1 - sigma, sigma
-    if kind == "arctangent":
-        sigma = (timestep.float() * (math.pi / 2)).tan()
+    if kind in ("arctangent", "preconditioned"):
+        sigma = (timestep.float() * (math.pi / 2)).tan() if kind == "arctangent" else (4 * timestep.float()).exp()
         return torch.ones_like(sigma), sigma
+    if kind == "circle":
+        angle = timestep.float() * (math.pi / 2)
+        return angle.cos(), angle.sin()
+    if kind == "cosine":
+        abar = scheduler._alpha_cumprod(timestep.float().flatten()[0], timestep.device)[0]
+        return abar.sqrt(), (1 - abar).sqrt()
     table = _table(scheduler, timestep.device)
     if not timestep.is_floating_point():
         abar = _pick(table, timestep)
@@ -145,10 +183,18 @@ def sampler_index(scheduler, timestep: torch.Tensor) -> int | None:
 def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:
     """What the network is given for `sample` (B, ...): variance-exploding samplers bring it to unit variance."""
     kind = convention(scheduler)
-    if kind not in _EXPLODING:
+    if not scales_input(scheduler):
         return sample
-    norm = (level()[1] ** 2 + 1) ** 0.5
-    return sample * (1 / norm) if kind == "arctangent" else sample / norm  # as they round
+    rounded = kind in ("arctangent", "preconditioned")
+    norm = (level()[1] ** 2 + (scheduler.config.sigma_data**2 if rounded else 1)) ** 0.5
+    return sample * (1 / norm) if rounded else sample / norm  # as they round
+
+
+def _between(scheduler, index: int) -> torch.Tensor:
+    """sigma of the second stage, at position `index`, of a step that began at the position before."""
+    if hasattr(scheduler, "sigmas_interpol"):
+        return scheduler.sigmas_interpol[index - hasattr(scheduler, "sigmas_down")]  # the ancestral one has it earlier
+    return (scheduler.sigmas[index - 1] * scheduler.sigmas[index]).sqrt()
 
 
 def _table(scheduler, device: torch.device) -> torch.Tensor:

@@ -26,7 +26,13 @@ from .step import Step
 # Those whose next sample, without noise, is the one computed here.
 _FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler")
 _HEUN = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
-_STAGED = ("KDPM2DiscreteScheduler", "PNDMScheduler", "DPMSolverSinglestepScheduler")
+_STAGED = (
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
+    "PNDMScheduler",
+    "DPMSolverSinglestepScheduler",
+)
 _DDIM = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
 
 
