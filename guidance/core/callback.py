@@ -9,7 +9,7 @@ result.
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin
@@ -18,6 +18,7 @@ from .step import Step
 
 
 Proceed = Callable[[Step], torch.Tensor]
+Guide = Callable[[Step, Proceed], torch.Tensor]  # a callback, or any such function
 
 
 class Callback(ConfigMixin):
@@ -48,7 +49,7 @@ class Callback(ConfigMixin):
             raise ValueError(f"start and stop are fractions with 0 <= start <= stop <= 1, got {start} and {stop}")
         self.start, self.stop = start, stop
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Callback.kinds[cls.__name__.lower()] = cls
 
@@ -73,7 +74,7 @@ def settings(callback: Callback) -> dict:
     return {name: value for name, value in callback.config.items() if not name.startswith("_")}
 
 
-def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proceed:
+def chain(callbacks: Iterable[Guide]) -> Proceed:
     """One function of a step: `callbacks` applied in order around the pipeline's own combination.
 
     Raises:
@@ -85,7 +86,7 @@ def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proce
     return proceed
 
 
-def _link(callback: Callable[[Step, Proceed], torch.Tensor], inner: Proceed) -> Proceed:
+def _link(callback: Guide, inner: Proceed) -> Proceed:
     def proceed(step: Step) -> torch.Tensor:
         prediction = callback(step, inner)
         if not isinstance(prediction, torch.Tensor) or prediction.shape != step.cond.shape:
@@ -99,13 +100,15 @@ def _link(callback: Callable[[Step, Proceed], torch.Tensor], inner: Proceed) -> 
     return proceed
 
 
-def as_list(guidance) -> list:
+def as_list(guidance: object) -> list[Guide]:
     """`guidance` as a list of callbacks.
 
     Raises:
         TypeError: something in it is not callable, is a class where an instance is meant, or a guider of diffusers.
     """
-    callbacks = list(guidance) if isinstance(guidance, Iterable) and not isinstance(guidance, str) else [guidance]
+    callbacks: list[Any] = (
+        list(guidance) if isinstance(guidance, Iterable) and not isinstance(guidance, str) else [guidance]
+    )
     for callback in callbacks:
         if inspect.isclass(callback):
             raise TypeError(f"{callback.__name__} is a class; pass an instance, {callback.__name__}()")

@@ -6,6 +6,8 @@ for. Schedules and windows count the user's steps; noise levels are read at posi
 
 import torch
 
+from .protocols import Scheduler
+
 
 # Their grid names each inner level twice: the end of one step and the beginning of the next are evaluated apart.
 _TWICE = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
@@ -21,7 +23,7 @@ def place(grid: torch.Tensor, timestep: torch.Tensor | float) -> int | None:
         return None
     if timestep.untyped_storage().data_ptr() != grid.untyped_storage().data_ptr():
         return None
-    index, rest = divmod(timestep.storage_offset() - grid.storage_offset(), grid.stride(0) or 1)
+    index, rest = divmod(int(timestep.storage_offset() - grid.storage_offset()), grid.stride(0) or 1)
     return index if rest == 0 and 0 <= index < len(grid) else None
 
 
@@ -39,7 +41,7 @@ def place_by_value(grid: list[float], timestep: torch.Tensor | float, expected: 
     return None
 
 
-def step_number(scheduler, index: int) -> int:
+def step_number(scheduler: Scheduler, index: int) -> int:
     """Which of the user's steps position `index` of the scheduler's grid is, both counted from the grid's beginning.
 
     Evaluations at one noise level belong to one step.
@@ -56,6 +58,6 @@ def step_number(scheduler, index: int) -> int:
     return index
 
 
-def _known(scheduler) -> str | None:
+def _known(scheduler: Scheduler) -> str | None:
     names = (*_TWICE, *_BETWEEN, "PNDMScheduler")
     return next((cls.__name__ for cls in type(scheduler).__mro__ if cls.__name__ in names), None)
