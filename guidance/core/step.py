@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -37,7 +37,7 @@ class Denoiser(Protocol):
     def conditioning(self, name: str) -> torch.Tensor:
         """What the network was given as argument `name` in this step, for the conditional prediction alone."""
 
-    def component(self, name: str) -> object | None:
+    def component(self, name: str) -> Any:
         """The pipeline's component `name` (its VAE, its scheduler), or None where it has none."""
 
     @property

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -190,7 +191,7 @@ def _limits(values: torch.Tensor) -> dict:
     return {"ylim": (middle - least / 2 or -0.5, middle + least / 2 or 0.5)}
 
 
-def _numbers(value):
+def _numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers(entry) for entry in value]
     return value if -float("inf") < value < float("inf") else None
