@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 
 MOST = 10_000_000  # seeds or class ids in one command
@@ -73,7 +74,7 @@ def read_prompts(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def parse_value(text: str) -> object:
+def parse_value(text: str) -> Any:
     """JSON, or the text itself where it is not JSON. Raises ValueError for NaN, infinity, and JSON nested too deep."""
 
     def refuse(constant: str) -> None:

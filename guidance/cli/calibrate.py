@@ -26,6 +26,7 @@ from .parser import Parser, kind
 
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import DiffusionPipeline
 
     from ..evaluation.store import ChunkStore
@@ -71,7 +72,7 @@ def run(args: Namespace) -> None:
     pipe, spec = model.load(), classifier_spec(args.classifier, args.transform)
     if args.prompts:
         spec["classes"] = list(asked.conditions)
-    conditions = list(asked.conditions) if asked else all_classes(pipe)
+    conditions = list(asked.conditions) or all_classes(pipe)
     classifier = load_classifier(**spec, device=pipe.device)
     guide = ClassifierGuidance(classifier, softplus=args.softplus)
     traces = {OFF_THE_SHELF: CalibrationTrace(classifier)}
@@ -136,7 +137,7 @@ def sampled(
     return stores
 
 
-def logits_and_labels(store: "ChunkStore", key: str) -> tuple:
+def logits_and_labels(store: "ChunkStore", key: str) -> "tuple[torch.Tensor, torch.Tensor]":
     """(steps, N, K) logits that the trace `key` collected, and (N,) labels."""
     import torch
 

@@ -5,6 +5,7 @@ import inspect
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from ..core.callback import Callback
 from ..core.configuration import load_guidance, parse_guidance
@@ -35,9 +36,9 @@ def load(file: Path) -> list[Callback]:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
 
 
-def split(rest: str, text: str) -> dict[str, object]:
+def split(rest: str, text: str) -> dict[str, Any]:
     """Arguments from `ARGUMENT=VALUE,...`; commas within brackets and quotes do not separate."""
-    arguments: dict[str, object] = {}
+    arguments: dict[str, Any] = {}
     for part in _parts(rest):
         name, equals, value = part.partition("=")
         if not equals:
