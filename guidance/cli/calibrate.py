@@ -88,13 +88,13 @@ def run(args: Namespace) -> None:
     for key in traces:  # the last is the one that guides
         fitted, held_out = (logits_and_labels(store, key) for store in sets.values())
         rows += report(fitted, held_out, levels(sets["fit"]), classifier=key)
-    temperatures = fit_temperatures(*fitted, args.ratio)
-    reading = Reading(softplus=args.softplus, **temperatures)
+    tau_joint, tau_marginal = fit_temperatures(*fitted, args.ratio).values()
+    reading = Reading(None, args.softplus, tau_joint, tau_marginal)
     guidance = ClassifierGuidance(spec if len(spec) > 1 else spec["spec"], reading=reading)
     facts |= {"samples": args.samples, "steps": args.steps, "guidance": to_config(guidance)}
     facts["seeds"] = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
     write_report(args.out, describe_run(**facts), rows)
-    plot(args.out.with_suffix(".png"), held_out, temperatures["tau_joint"])
+    plot(args.out.with_suffix(".png"), held_out, tau_joint)
     if args.save_guidance:
         save_guidance(args.save_guidance, guidance)
     print(table(rows))

@@ -15,6 +15,7 @@ import torch
 from diffusers import ConfigMixin
 
 from .groups import ungrouped
+from .protocols import Pipeline
 from .step import Step
 
 
@@ -62,7 +63,7 @@ class Callback(ConfigMixin):
             return proceed(step)
         return self.guide(step, proceed)
 
-    def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
+    def install(self, pipe: Pipeline, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
         """Called when attached, by a callback that acts within the pipeline's networks too; it returns what takes that
         off again. `is_ours` says whether the call of a network that is being made belongs to the pipeline's run."""
 

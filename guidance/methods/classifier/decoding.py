@@ -10,6 +10,9 @@ from torch.utils.checkpoint import checkpoint
 from ...core.step import Step
 
 
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+
 Decoder = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor] | None
 
 
@@ -36,10 +39,6 @@ def place(module: torch.nn.Module, device: torch.device) -> None:
     parameter = next(module.parameters(), None)
     if parameter is not None and parameter.device != device:
         module.to(device)
-
-
-if TYPE_CHECKING:
-    from diffusers import ModelMixin
 
 
 def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
