@@ -8,21 +8,23 @@ import functools
 import sys
 from types import CodeType, FrameType
 
+from ..core.protocols import Pipeline
 
-def running(pipe) -> object | None:
+
+def running(pipe: Pipeline) -> object | None:
     """The pipeline whose method is nearest on the stack: `pipe`, another one, or None for a loop written by hand."""
     frame, _ = _nearest(pipe, sys._getframe(1))
     return None if frame is None else _self(frame)
 
 
-def calls_itself(pipe) -> bool:
+def calls_itself(pipe: Pipeline) -> bool:
     """Whether `pipe`'s own code makes this call of a network; False for what a user's function does meanwhile, such as
     a preview in `callback_on_step_end`."""
     frame, callee = _nearest(pipe, sys._getframe(1))
     return frame is not None and _self(frame) is pipe and not _is_callback(frame, callee)
 
 
-def _nearest(pipe, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+def _nearest(pipe: Pipeline, frame: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
     """The frame of the nearest method of a pipeline, and the one that it called."""
     kind, callee = _pipeline_class(), None
     while frame is not None:

@@ -132,7 +132,7 @@ def level_at_timestep(scheduler: Scheduler, timestep: torch.Tensor | float) -> L
     return torch.rsqrt(1 + ratio.square()), ratio * torch.rsqrt(1 + ratio.square())
 
 
-def sampler_index(scheduler: Scheduler, timestep: torch.Tensor) -> int | None:
+def sampler_index(scheduler: Scheduler, timestep: torch.Tensor | float) -> int | None:
     """Position of the coming step on the sampler's grid, as its `step` will see it; call before `step` runs.
 
     None for schedulers that keep no index of their own (DDPM, DDIM).
