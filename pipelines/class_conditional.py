@@ -120,7 +120,15 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _check(self, labels, generator, latents, shape, output_type, tensor_inputs) -> None:
+    def _check(
+        self,
+        labels: list[int],
+        generator: torch.Generator | list[torch.Generator] | None,
+        latents: torch.Tensor | None,
+        shape: tuple[int, ...],
+        output_type: str,
+        tensor_inputs: list[str],
+    ) -> None:
         if not labels or not all(isinstance(label, int) and 0 <= label < self.num_classes for label in labels):
             raise ValueError(f"class_labels are whole numbers from 0 to {self.num_classes - 1}, got {labels}")
         if isinstance(generator, list) and len(generator) != len(labels):

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ class Isolation:
         return bool(self._holders) or self._replaced is not None
 
     @contextmanager
-    def fresh(self):
+    def fresh(self) -> Iterator[None]:
         """Within it the network computes everything, and what was kept is as before at the end.
 
         Raises:
@@ -57,7 +58,7 @@ def _holders(parts: list[torch.nn.Module]) -> Iterator[tuple[object, str]]:
                     yield hook, name
 
 
-def _emptied(state) -> object:
+def _emptied(state: Any) -> object:
     from diffusers.hooks.hooks import CacheContext, StateManager
 
     if not isinstance(state, StateManager):
@@ -80,7 +81,7 @@ def _replaced_forward(part: torch.nn.Module) -> str | None:
     return None
 
 
-def _known(part: torch.nn.Module, forward) -> bool:
+def _known(part: torch.nn.Module, forward: object) -> bool:
     """Whether those who replace a forward without keeping anything did: offloading, hooks of diffusers, compilation."""
     from .replacement import Replacement
 

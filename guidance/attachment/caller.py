@@ -11,13 +11,15 @@ from types import CodeType, FrameType
 
 import torch
 
+from ..core.protocols import Pipeline
+
 
 # Files between a pipeline's code and its network's: torch's modules, and what an attachment puts there.
 _NO_PIPELINES = {torch.nn.Module.__call__.__code__.co_filename, __file__}
 _NO_PIPELINES |= {str(Path(__file__).with_name(f"{n}.py")) for n in ("attach", "hooks", "recorder", "replacement")}
 
 
-def running(pipe, known: FrameType | None = None) -> object | None:
+def running(pipe: Pipeline, known: FrameType | None = None) -> object | None:
     """The pipeline whose method is nearest on the stack: `pipe`, another one, or None for a loop written by hand.
 
     `known` is what `own_frame` gave: reading the variables of a frame is slow, so it is spared where the frame is that
@@ -29,7 +31,7 @@ def running(pipe, known: FrameType | None = None) -> object | None:
     return pipe if frame is known else _self(frame)
 
 
-def own_frame(pipe, known: FrameType | None = None) -> FrameType | None:
+def own_frame(pipe: Pipeline, known: FrameType | None = None) -> FrameType | None:
     """The frame of `pipe`'s own method that makes this call of a network. None where anybody else makes it, such as a
     user's function that draws a preview in `callback_on_step_end`."""
     frame, callee = _nearest(pipe, sys._getframe(1), known)
@@ -38,7 +40,9 @@ def own_frame(pipe, known: FrameType | None = None) -> FrameType | None:
     return frame if frame is known or _self(frame) is pipe else None
 
 
-def _nearest(pipe, frame: FrameType | None, known: FrameType | None) -> tuple[FrameType | None, FrameType | None]:
+def _nearest(
+    pipe: Pipeline, frame: FrameType | None, known: FrameType | None
+) -> tuple[FrameType | None, FrameType | None]:
     """The frame of the nearest method of a pipeline, and the one that it called."""
     kind, callee = _pipeline_class(), None
     while frame is not None and frame is not known:

@@ -1,13 +1,15 @@
 """Describe how a pipeline guides, as a `Family` to paste."""
 
-from dataclasses import fields
+from dataclasses import Field, fields
+from typing import Any
 
+from ..core.protocols import Pipeline
 from .attach import attach
 from .families import Family, formulas
 from .families.layout import PLAIN
 
 
-def describe(pipe, *args, **kwargs) -> str:
+def describe(pipe: Pipeline, *args: Any, **kwargs: Any) -> str:
     """Call `pipe` once, guided, and return the `Family` that describes it as Python source.
 
     Args:
@@ -33,7 +35,7 @@ def source(family: Family) -> str:
     return "\n".join([f"{type(family).__name__}(", *lines, ")"])
 
 
-def _is_said(field, value: object) -> bool:
+def _is_said(field: Field, value: object) -> bool:
     if field.name in ("inside", "outside") and value == PLAIN:
         return False
     return value != field.default

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.combine import classifier_free_guidance
+from ..core.protocols import Pipeline
 from .families import Evaluation, PostProcessing, formulas
 
 
@@ -47,7 +49,9 @@ class Explanation:
     dim: int = 1
 
 
-def explain(pipe, predictions: list[torch.Tensor], output: torch.Tensor, sample: torch.Tensor) -> Explanation | None:
+def explain(
+    pipe: Pipeline, predictions: list[torch.Tensor], output: torch.Tensor, sample: torch.Tensor
+) -> Explanation | None:
     """How `output` (B, ...) follows from `predictions`, each (B, ...) in the network's dtype; None if it is not seen.
 
     All tensors are on the host. In half precision only what reproduces `output` to the bit is an explanation; in
@@ -60,7 +64,7 @@ def explain(pipe, predictions: list[torch.Tensor], output: torch.Tensor, sample:
     return _to_the_bit(pipe, predictions, output) if found is None and narrow else found
 
 
-def told_weights(pipe) -> Iterator[tuple[float, Weight]]:
+def told_weights(pipe: Pipeline) -> Iterator[tuple[float, Weight]]:
     """Weights that the pipeline tells, and how it tells them."""
     for name in ("guidance_scale", "_guidance_scale", "true_cfg_scale", "_true_cfg_scale"):
         value = getattr(pipe, name, None)
@@ -73,7 +77,7 @@ def told_weights(pipe) -> Iterator[tuple[float, Weight]]:
         yield float(scale), formulas.guider_weight
 
 
-def _to_the_bit(pipe, predictions: list[torch.Tensor], output: torch.Tensor) -> Explanation | None:
+def _to_the_bit(pipe: Pipeline, predictions: list[torch.Tensor], output: torch.Tensor) -> Explanation | None:
     signs = [(negated, [-p if negated else p for p in predictions]) for negated in (False, True)]
     if len(predictions) == 1:
         equal = (negated for negated, (p,) in signs if torch.equal(p.to(output.dtype), output))
@@ -88,13 +92,15 @@ def _to_the_bit(pipe, predictions: list[torch.Tensor], output: torch.Tensor) -> 
                     return Explanation("plain", strongest, negated, weight, told)
             for weight, told in told_weights(pipe):
                 for after in formulas.AFTER:
-                    result = _processed(pipe, after, cond, uncond, output, weight)
+                    result = _processed(after, Evaluation(pipe, None, cond, uncond, output), weight)
                     if weight > 1 and result is not None and torch.equal(result.to(output.dtype), output):
                         return Explanation("plain", strongest, negated, weight, told, 0.0, after)
     return None
 
 
-def _weights(pipe, cond: torch.Tensor, uncond: torch.Tensor, output: torch.Tensor) -> Iterator[tuple[float, Weight]]:
+def _weights(
+    pipe: Pipeline, cond: torch.Tensor, uncond: torch.Tensor, output: torch.Tensor
+) -> Iterator[tuple[float, Weight]]:
     """Weights above 1 near what was used: those that the pipeline tells, and short decimals."""
     direction = (cond - uncond).double()
     near = float(((output - uncond).double() * direction).sum() / direction.square().sum().clamp_min(1e-30))
@@ -107,12 +113,14 @@ def _weights(pipe, cond: torch.Tensor, uncond: torch.Tensor, output: torch.Tenso
         yield round(near, digits), None
 
 
-def _linear(pipe, predictions: list[torch.Tensor], output: torch.Tensor, sample: torch.Tensor) -> Explanation | None:
+def _linear(
+    pipe: Pipeline, predictions: list[torch.Tensor], output: torch.Tensor, sample: torch.Tensor
+) -> Explanation | None:
     """A linear combination of the predictions (and the sample), or of two of them followed by something known."""
     shares, residual = least_squares(predictions, output)
     total = sum(shares)
     if residual <= TOLERANCE and abs(abs(total) - 1) < 1e-3:
-        return _named(pipe, predictions, output, [share / total for share in shares], total < 0, residual)
+        return _named(pipe, [share / total for share in shares], total < 0, residual)
     if len(predictions) == 2:
         found = _after(pipe, predictions, output) or _sliced(predictions, output)
         if found is not None:
@@ -127,7 +135,7 @@ def _linear(pipe, predictions: list[torch.Tensor], output: torch.Tensor, sample:
     return None
 
 
-def _named(pipe, predictions, output, shares: list[float], negated: bool, residual: float) -> Explanation:
+def _named(pipe: Pipeline, shares: list[float], negated: bool, residual: float) -> Explanation:
     """The explanation by normalised coefficients, with its weight as the pipeline tells it."""
     strongest = max(range(len(shares)), key=shares.__getitem__)
     weight = shares[strongest]
@@ -141,11 +149,11 @@ def _named(pipe, predictions, output, shares: list[float], negated: bool, residu
     return Explanation("plain", strongest, negated, weight, told, residual)
 
 
-def _told(pipe, weight: float) -> Weight:
+def _told(pipe: Pipeline, weight: float) -> Weight:
     return next((told for value, told in told_weights(pipe) if abs(value - weight) <= 1e-3 * abs(value)), None)
 
 
-def _after(pipe, predictions: list[torch.Tensor], output: torch.Tensor) -> Explanation | None:
+def _after(pipe: Pipeline, predictions: list[torch.Tensor], output: torch.Tensor) -> Explanation | None:
     """A combination of two followed by one of the known kinds of post-processing, at a weight that the pipeline tells,
     or at that of the direction that is left."""
     for negated in (False, True):
@@ -154,24 +162,24 @@ def _after(pipe, predictions: list[torch.Tensor], output: torch.Tensor) -> Expla
             cond, uncond = pair[strongest], pair[1 - strongest]
             evaluation = Evaluation(pipe, None, cond, uncond, output)
             direction = formulas.direction_weight(evaluation)
-            for weight, told in [*told_weights(pipe), (direction, formulas.direction_weight)]:
+            options: list[tuple[float | torch.Tensor, Weight]] = [*told_weights(pipe)]
+            for weight, told in [*options, (direction, formulas.direction_weight)]:
                 if float(torch.as_tensor(weight).max()) <= 1:
                     continue
                 for after in formulas.AFTER:
-                    result = _processed(pipe, after, cond, uncond, output, weight)
+                    result = _processed(after, evaluation, weight)
                     if result is not None and (residual := distance(result, output)) <= TOLERANCE:
                         weight = float(torch.as_tensor(weight).max())
                         return Explanation("plain", strongest, negated, weight, told, residual, after)
     return None
 
 
-def _processed(pipe, after: PostProcessing, cond, uncond, output, weight) -> torch.Tensor | None:
-    evaluation = Evaluation(pipe, None, cond, uncond, output)
+def _processed(after: PostProcessing, evaluation: Evaluation, weight: float | torch.Tensor) -> torch.Tensor | None:
     try:
         active = after.active(evaluation)
     except (AttributeError, TypeError):
         return None  # the pipeline does not have what it reads
-    plain = formulas.classifier_free_guidance(cond, uncond, weight)
+    plain = classifier_free_guidance(evaluation.cond, evaluation.uncond, weight)
     return after.apply(plain, evaluation) if active else None
 
 

@@ -7,6 +7,9 @@ import copy
 import dataclasses
 import inspect
 import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import diffusers.guiders
 import torch
@@ -15,10 +18,14 @@ from diffusers.guiders import BaseGuidance, MagnitudeAwareGuidance
 from diffusers.guiders.guider_utils import GuiderOutput
 from diffusers.utils.torch_utils import unwrap_module
 
-from ..core.callback import Callback, Proceed, as_list, chain
+from ..core.callback import Callback, Guide, Proceed, as_list, chain
 from ..core.configuration import from_config, to_config
 from ..core.step import Pass, Step
 from ..core.trust import require_plain
+
+
+if TYPE_CHECKING:
+    from diffusers.modular_pipelines.modular_pipeline import BlockState
 
 
 class GuiderCallback(Callback):
@@ -115,18 +122,26 @@ class CallbackGuider(BaseGuidance):
 
     @register_to_config
     def __init__(
-        self, guidance, guidance_scale: float = 7.5, start: float = 0.0, stop: float = 1.0, enabled: bool = True
+        self,
+        guidance: Guide | Iterable[Guide] | list[dict],
+        guidance_scale: float = 7.5,
+        start: float = 0.0,
+        stop: float = 1.0,
+        enabled: bool = True,
     ):
         super().__init__(start, stop, enabled)
-        is_config = isinstance(guidance, list | tuple) and guidance and all(isinstance(one, dict) for one in guidance)
-        if is_config:  # perhaps from a file
-            require_plain(list(guidance), "the configuration of a guider", "pass the callback itself")
-        self.callbacks = from_config(list(guidance)) if is_config else as_list(guidance)
+        given = guidance if isinstance(guidance, list | tuple) else []
+        config = [one for one in given if isinstance(one, dict)]
+        if config and len(config) == len(given):  # perhaps from a file
+            require_plain(config, "the configuration of a guider", "pass the callback itself")
+            self.callbacks: Sequence[Guide] = from_config(config)
+        else:
+            self.callbacks = as_list(guidance)
         self.guidance_scale = guidance_scale
         self._proceed = chain(self.callbacks)
         self._run = Pass()
         try:
-            described = to_config(self.callbacks)
+            described: Sequence = to_config(self.callbacks)
         except ValueError:  # one that cannot be saved can be used
             described = self.callbacks
         # Without the second, diffusers' `new` and `from_config` would forget what was passed by position.
@@ -137,7 +152,7 @@ class CallbackGuider(BaseGuidance):
     def prepare_inputs(self, data: dict) -> list:
         return [self._prepare_batch(data, *one) for one in self._passes()]
 
-    def prepare_inputs_from_block_state(self, data, input_fields: dict) -> list:
+    def prepare_inputs_from_block_state(self, data: "BlockState", input_fields: dict) -> list:
         return [self._prepare_batch_from_block_state(input_fields, data, *one) for one in self._passes()]
 
     def forward(self, pred_cond: torch.Tensor, pred_uncond: torch.Tensor | None = None) -> GuiderOutput:
@@ -171,7 +186,7 @@ class CallbackGuider(BaseGuidance):
         inside = total is None or int(self._start * total) <= self._step < int(self._stop * total)
         return 2 if self._enabled and inside else 1
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
         to_config(self.callbacks)  # says what is wrong before anything is written
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
@@ -187,14 +202,14 @@ class _Unknown(torch.Tensor):
         "them, or for the network; attach it to the standard pipeline instead"
     )
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError(self._MESSAGE)
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]  # of Tensor mypy sees an argument without a name
         return "unknown"
 
     @classmethod
-    def __torch_function__(cls, *args, **kwargs):
+    def __torch_function__(cls, *args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError(cls._MESSAGE)
 
 
@@ -219,7 +234,7 @@ def _guider(config: dict) -> BaseGuidance:
     return known[name](**arguments)
 
 
-def _is_guider(kind) -> bool:
+def _is_guider(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseGuidance) and kind is not BaseGuidance
 
 

@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 _LOCK = threading.RLock()
@@ -17,9 +18,9 @@ class Replacement:
     calls through, and goes as soon as it is on top.
     """
 
-    def __init__(self, owner, name: str, stand_in: Callable):
+    def __init__(self, owner: Any, name: str, stand_in: Callable):
         self._owner, self._name, self._stand_in = owner, name, stand_in
-        self._original: Callable | None = None  # before it is installed
+        self._original: Callable  # once it is installed
         self._active = False
 
     def install(self) -> "Replacement":
@@ -31,17 +32,17 @@ class Replacement:
             setattr(self._owner, self._name, self)
         return self
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._active:
             return self._stand_in(self._original, *args, **kwargs)
         self._leave()
         return self._original(*args, **kwargs)
 
-    def __deepcopy__(self, memo: dict):
+    def __deepcopy__(self, memo: dict) -> Callable:
         copy = memo.get(id(self._owner), self._owner)
         return getattr(type(copy), self._name).__get__(copy)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable, tuple[Any, str]]:
         return _plain, (self._owner, self._name)
 
     @property
@@ -70,5 +71,5 @@ class Replacement:
                 setattr(self._owner, self._name, before)
 
 
-def _plain(owner, name: str) -> Callable:
+def _plain(owner: Any, name: str) -> Callable:
     return getattr(type(owner), name).__get__(owner)

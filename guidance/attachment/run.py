@@ -6,6 +6,7 @@ import torch
 
 from ..core.levels import sampler_index
 from ..core.position import place, place_by_value, step_number
+from ..core.protocols import Pipeline, Scheduler
 from ..core.step import Pass
 
 
@@ -22,7 +23,7 @@ class Run:
         guided: whether any evaluation of this pass had an unconditional prediction.
     """
 
-    def __init__(self, pipe, scheduler, by_hand: bool):
+    def __init__(self, pipe: Pipeline, scheduler: Scheduler, by_hand: bool):
         self.pipe, self.scheduler, self.by_hand = pipe, scheduler, by_hand
         self.thread = threading.get_ident()
         self.grid_index, self.first = -1, 0
@@ -81,14 +82,14 @@ class _Before(int):
     """The number of timesteps of an earlier call, until the call that runs writes its own."""
 
 
-def _mark(pipe) -> bool:
+def _mark(pipe: Pipeline) -> bool:
     before = vars(pipe).get("_num_timesteps")
     if isinstance(before, int):
         vars(pipe)["_num_timesteps"] = _Before(before)
     return isinstance(before, int)
 
 
-def _written(pipe) -> int | None:
+def _written(pipe: Pipeline) -> int | None:
     """How many evaluations the pipeline says that this very call has."""
     number = vars(pipe).get("_num_timesteps")
     if not isinstance(number, _Before):

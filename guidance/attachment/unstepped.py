@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from ..core.protocols import Pipeline
 from .families import Call
 from .roles import time_argument
 
@@ -9,7 +10,7 @@ from .roles import time_argument
 MOST = 8  # predictions before a step; no pipeline that can be guided makes more
 
 
-def check_stepped(pipe, calls: Iterable[Call], most: int = MOST) -> None:
+def check_stepped(pipe: Pipeline, calls: Iterable[Call], most: int = MOST) -> None:
     """Check that `calls`, those since the last step of the pipeline's scheduler, end with at most `most` of a denoiser.
 
     Raises:

@@ -27,6 +27,7 @@ from .parser import Parser, kind, path
 
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import DiffusionPipeline
 
     from ..evaluation.store import ChunkStore
@@ -71,7 +72,7 @@ def run(args: Namespace) -> None:
     pipe, spec = model.load(), classifier_spec(args.classifier, args.transform)
     if args.prompts:
         spec["classes"] = list(asked.conditions)
-    conditions = list(asked.conditions) if asked else all_classes(pipe)
+    conditions = list(asked.conditions) or all_classes(pipe)
     call = {"num_inference_steps": args.steps, "guidance_scale": args.weight}
     check_call(pipe, conditions, call)
     classifier = load_classifier(**spec, device=pipe.device)
@@ -149,7 +150,7 @@ def sampled(
     return stores
 
 
-def logits_and_labels(store: "ChunkStore", key: str) -> tuple:
+def logits_and_labels(store: "ChunkStore", key: str) -> "tuple[torch.Tensor, torch.Tensor]":
     """(steps, N, K) logits that the trace `key` collected, and (N,) labels."""
     import torch
 

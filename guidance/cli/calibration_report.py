@@ -1,9 +1,12 @@
 """What `diffusion-guidance calibrate` measures and reports: a classifier's probabilities along trajectories."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..core.protocols import Pipeline
 from ..evaluation.report import markdown_table
 from ..evaluation.sampling import sample
 from ..methods.classifier.calibration_trace import CalibrationTrace, calibration_rows
@@ -12,8 +15,12 @@ from ..methods.classifier.temperatures import calibration, fit_temperature, reli
 
 COLUMNS = ("classifier", "temperature", "tau", "step", "sigma", "ece", "ece_adaptive", "brier", "nll", "accuracy")
 
+Labelled = tuple[torch.Tensor, torch.Tensor]  # logits and labels
 
-def draw(pipe, traces: dict[str, CalibrationTrace], asked: list, seeds, **call):
+
+def draw(
+    pipe: Pipeline, traces: Mapping[str, CalibrationTrace], asked: list, seeds: Sequence[int], **call: Any
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Pictures of `seeds`, whose conditions are `asked` in rotation, and the logits (B, steps, K) of each trace.
 
     The class of a picture is its condition, or the number of its prompt.
@@ -29,7 +36,7 @@ def draw(pipe, traces: dict[str, CalibrationTrace], asked: list, seeds, **call):
     return images, arrays | {"labels": trace.collected()[1], "levels": levels}
 
 
-def report(fitted: tuple, held_out: tuple, levels: list[dict], **facts) -> list[dict]:
+def report(fitted: Labelled, held_out: Labelled, levels: Sequence[dict], **facts: object) -> list[dict]:
     """Rows of the held-out set, before and after fitting on the other; those without a step are of all steps."""
     tau = fit_temperature(*fitted)
     own = [fit_temperature(values, fitted[1]) for values in fitted[0]]
@@ -43,7 +50,7 @@ def report(fitted: tuple, held_out: tuple, levels: list[dict], **facts) -> list[
     return rows
 
 
-def plot(path: Path, held_out: tuple, tau: float) -> None:
+def plot(path: Path, held_out: Labelled, tau: float) -> None:
     """Reliability diagrams of all steps, of the first fifth and of the last."""
     logits, labels = held_out
     part = max(1, len(logits) // 5)

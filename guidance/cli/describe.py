@@ -30,7 +30,7 @@ def run(args: Namespace) -> None:
     from ..attachment.describe import describe
 
     takes_classes = "class_labels" in inspect.signature(pipe.__call__).parameters
-    condition = asked.conditions[0] if asked else 0 if takes_classes else "a photo"
+    condition = asked.conditions[0] if asked.conditions else 0 if takes_classes else "a photo"
     check_call(pipe, [condition], call)
     name = "class_labels" if isinstance(condition, int) else "prompt"
     with blaming(given.more):

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -24,13 +25,13 @@ from .failures import DONE, PARTLY
 from .options import find_device
 
 
-SETTINGS = {"noise": 0.05, "draws": 1, "method": "rigid"}
+SETTINGS: dict[str, Any] = {"noise": 0.05, "draws": 1, "method": "rigid"}
 
 
 class Tally:
     """Counts rows, and keeps the scores and the first few errors."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.scores: list[float] = []
         self.paths: list[str] = []  # of the scores
@@ -101,16 +102,16 @@ def make_detector(args: Namespace, calibration: Calibration | None) -> Detector:
     if encoder.size is None:
         raise ValueError("this encoder has no size of its own: give --size")
     if args.size is not None:
-        check_size(encoder)
+        check_size(encoder, encoder.size)
     return Detector(encoder, **settings, calibration=calibration, batch=args.batch_size)
 
 
-def check_size(encoder: Encoder) -> None:
+def check_size(encoder: Encoder, size: int) -> None:
     """Raise ValueError if the encoder cannot see images of the size that was given."""
     try:
-        encoder.features(torch.zeros(1, 3, encoder.size, encoder.size, device=encoder.device))
+        encoder.features(torch.zeros(1, 3, size, size, device=encoder.device))
     except (RuntimeError, AssertionError, IndexError) as error:
-        raise ValueError(f"--size {encoder.size} does not suit this encoder: {str(error).splitlines()[0]}") from None
+        raise ValueError(f"--size {size} does not suit this encoder: {str(error).splitlines()[0]}") from None
 
 
 def run(args: Namespace, detector: Detector) -> Tally:
@@ -125,7 +126,7 @@ def run(args: Namespace, detector: Detector) -> Tally:
 
     warnings.filterwarnings("ignore", module="PIL")  # of damaged files; what matters is in their rows
     if args.table is None:
-        batches = listed()
+        batches: Iterator[Sequence[str]] = listed()
         sys.stdout.buffer.write(encode_rows([], ".csv", header=True))
     else:
         if args.overwrite and settings_path(args.table).is_file():  # without it, the file is not one of ours

@@ -51,7 +51,7 @@ def parser(prog: str) -> Parser:
     return parse
 
 
-def run(args: Namespace) -> int | None:
+def run(args: Namespace) -> None:
     from ..evaluation.run import locked_for_all
     from . import evaluation_run
 
@@ -60,14 +60,16 @@ def run(args: Namespace) -> int | None:
             raise ValueError("--save-statistics ends in .safetensors")
         measuring = Measuring.of(args)
         with locked_for_all(args.out, measuring.state):
-            return evaluation_run.score(measuring, args.images, args.reference, args.save_statistics)
+            evaluation_run.score(measuring, args.images, args.reference, args.save_statistics)
+        return
     model, seeds = Model.of(args), args.seeds
     if args.command == "run":
         call, guidance = Call.of(args), Guided.of(args).callbacks()
         measuring = Measuring.of(args)
         with locked_for_all(args.out, measuring.state):
-            return evaluation_run.run(measuring, Compared.of(args), model, seeds, guidance, call)
+            evaluation_run.run(measuring, Compared.of(args), model, seeds, guidance, call)
+        return
     plan, more = evaluation_run.plan(args.method, args.weights), parse_call(args.call)
     measuring = Measuring.of(args)
     with locked_for_all(args.out, measuring.state):
-        return evaluation_run.sweep(measuring, Compared.of(args), model, seeds, plan, args.steps, more)
+        evaluation_run.sweep(measuring, Compared.of(args), model, seeds, plan, args.steps, more)

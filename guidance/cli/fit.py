@@ -11,11 +11,16 @@ plain guidance is what is printed.
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import at_least, number
 from .failures import blaming
 from .options import Asked, Call, Model
 from .parser import Parser, kind, path
+
+
+if TYPE_CHECKING:
+    from ..core.callback import Callback
 
 
 def parser(prog: str) -> Parser:
@@ -53,7 +58,7 @@ def run(args: Namespace) -> None:
     print(f"{fit}\n\n--guidance {command_line(fit.callback)}\n{fit.plot(args.out)}")
 
 
-def command_line(callback: object) -> str:
+def command_line(callback: "Callback") -> str:
     """The plain callback as --guidance takes it."""
     from ..core.configuration import to_config
 

@@ -58,7 +58,7 @@ def run(args: Namespace) -> None:
     model, given = Model.of(args), Call.of(args)
     call = given.arguments()
     asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
-    settings = {
+    settings: dict[str, object] = {
         "pipeline": model.name,
         "conditions": asked,
         "pair": "by seed" if args.pair else False,
@@ -105,12 +105,12 @@ def draw(
         print(f"trace: {', '.join(map(str, paths))}")
 
 
-def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str] | Sequence[int]", call: dict[str, object]) -> None:
+def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: dict[str, object]) -> None:
     """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
     import inspect
 
     known, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
-    highest = max(asked) if isinstance(asked[0], int) else None
+    highest = max((each for each in asked if isinstance(each, int)), default=None)
     given = "prompt" if highest is None else "class_labels"
     if given not in known:
         other = "--classes" if "class_labels" in known else "--prompt"

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..evaluation.metrics.registry import MEASURES
 from ..worlds.shipped import WORLDS, assets_folder
@@ -14,6 +14,8 @@ from .parser import kind, path
 
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
+
     from ..evaluation.sources import Reference
     from ..evaluation.store import ChunkStore
     from ..evaluation.study import Subject
@@ -36,7 +38,7 @@ class Measuring:
     batch_size: int
     out: Path
     device: str
-    state: Any
+    state: "PartialState"
 
     @staticmethod
     def add(parser: ArgumentParser) -> None:
@@ -109,7 +111,7 @@ class Compared:
     """What is drawn, and with what it is compared."""
 
     world: str | None
-    asked: Asked | None
+    asked: Asked
     reference: Path | None
     scenes: int | None
 
@@ -147,7 +149,7 @@ class Compared:
         from ..evaluation.study import Subject
 
         extractor = measuring.load_extractor()
-        if extractor is None or self.asked is None:
+        if extractor is None or not self.asked.conditions:
             raise ValueError(
                 "--extractor is needed to measure images: inception, dinov2, clip, lite0, shapes or digits"
             )

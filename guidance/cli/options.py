@@ -90,7 +90,7 @@ class Model:
 class Asked:
     """What is to be drawn: prompts, or class ids."""
 
-    conditions: Sequence[str] | Sequence[int]
+    conditions: Sequence[str | int]  # none where nothing was asked for
 
     @staticmethod
     def add(parser: ArgumentParser, required: bool = True, one: bool = True) -> "_MutuallyExclusiveGroup":
@@ -106,12 +106,12 @@ class Asked:
         return what
 
     @classmethod
-    def of(cls, args: Namespace) -> "Asked | None":
+    def of(cls, args: Namespace) -> "Asked":
         if args.classes is not None:
             return cls(args.classes)
         if prompts := getattr(args, "prompt", None):
             return cls(prompts)
-        return cls(read_prompts(args.prompts)) if args.prompts else None
+        return cls(read_prompts(args.prompts) if args.prompts else ())
 
 
 @dataclass(frozen=True)

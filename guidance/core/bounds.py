@@ -1,9 +1,12 @@
 """How a scheduler bounds the denoised estimate: `clip_sample` and dynamic `thresholding`."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from diffusers.configuration_utils import FrozenDict
+
+from .protocols import Scheduler
 
 
 _CLIPPING = (
@@ -18,12 +21,12 @@ _CLIPPING = (
 _KEEPS_NOISE = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
 
 
-def is_any(scheduler, names: tuple[str, ...]) -> bool:
+def is_any(scheduler: Scheduler, names: tuple[str, ...]) -> bool:
     """Whether the scheduler is of a class, or a subclass of one, that `names` holds."""
     return any(cls.__name__ in names for cls in type(scheduler).__mro__)
 
 
-def keeps_noise(scheduler) -> bool:
+def keeps_noise(scheduler: Scheduler) -> bool:
     """Whether the scheduler bounds the estimate alone and keeps the noise of the unbounded one, as DDIM does.
 
     There no prediction stands for a bounded estimate. The others derive everything from the bounded estimate.
@@ -31,7 +34,7 @@ def keeps_noise(scheduler) -> bool:
     return is_any(scheduler, _KEEPS_NOISE)
 
 
-def bounded(scheduler, x0: torch.Tensor) -> torch.Tensor:
+def bounded(scheduler: Scheduler, x0: torch.Tensor) -> torch.Tensor:
     """x0 (B, ...) as the scheduler bounds it; the same tensor where the scheduler does not."""
     config = scheduler.config
     if config.get("thresholding", False):
@@ -42,7 +45,7 @@ def bounded(scheduler, x0: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def unbounded(scheduler):
+def unbounded(scheduler: Scheduler) -> Iterator[None]:
     """The scheduler leaves estimates as they are within the block; its settings are restored at the end."""
     settings = scheduler._internal_dict
     off = {name: False for name in ("clip_sample", "thresholding") if settings.get(name)}

@@ -9,17 +9,19 @@ result.
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from diffusers import ConfigMixin
 
 from .groups import ungrouped
 from .needs import Upcoming
+from .protocols import Pipeline
 from .step import Step
 
 
 Proceed = Callable[[Step], torch.Tensor]
+Guide = Callable[[Step, Proceed], torch.Tensor]  # a callback, or any such function
 
 
 class Callback(ConfigMixin):
@@ -52,7 +54,7 @@ class Callback(ConfigMixin):
             raise ValueError(f"start and stop are fractions with 0 <= start <= stop <= 1, got {start} and {stop}")
         self.start, self.stop = start, stop
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Callback.kinds[cls.__name__.lower()] = cls
 
@@ -74,7 +76,7 @@ class Callback(ConfigMixin):
         inside = int(self.start * upcoming.total) <= upcoming.index < int(self.stop * upcoming.total)
         return self.reads(upcoming) if inside else None
 
-    def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
+    def install(self, pipe: Pipeline, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
         """Called when attached, by a callback that acts within the pipeline's networks too; it returns what takes that
         off again. `is_ours` says whether the call of a network that is being made belongs to the pipeline's run."""
 
@@ -91,7 +93,7 @@ def settings(callback: Callback) -> dict:
     return ungrouped({name: value for name, value in callback.config.items() if not name.startswith("_")})
 
 
-def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proceed:
+def chain(callbacks: Iterable[Guide]) -> Proceed:
     """One function of a step: `callbacks` applied in order around the pipeline's own combination.
 
     Raises:
@@ -103,7 +105,7 @@ def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proce
     return proceed
 
 
-def _link(callback: Callable[[Step, Proceed], torch.Tensor], inner: Proceed) -> Proceed:
+def _link(callback: Guide, inner: Proceed) -> Proceed:
     def proceed(step: Step) -> torch.Tensor:
         prediction = callback(step, inner)
         if not isinstance(prediction, torch.Tensor) or prediction.shape != step.cond.shape:
@@ -117,13 +119,15 @@ def _link(callback: Callable[[Step, Proceed], torch.Tensor], inner: Proceed) -> 
     return proceed
 
 
-def as_list(guidance) -> list:
+def as_list(guidance: object) -> list[Guide]:
     """`guidance` as a list of callbacks.
 
     Raises:
         TypeError: something in it is not callable, is a class where an instance is meant, or a guider of diffusers.
     """
-    callbacks = list(guidance) if isinstance(guidance, Iterable) and not isinstance(guidance, str) else [guidance]
+    callbacks: list[Any] = (
+        list(guidance) if isinstance(guidance, Iterable) and not isinstance(guidance, str) else [guidance]
+    )
     for callback in callbacks:
         if inspect.isclass(callback):
             raise TypeError(f"{callback.__name__} is a class; pass an instance, {callback.__name__}()")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .callback import Callback, settings
+from .callback import Callback, Guide, as_list, settings
 from .files import write_json
 from .groups import grouped, parameters
 from .json_files import read_json
@@ -17,7 +17,7 @@ from .trust import require_plain
 MAX_BYTES = 1 << 20  # of a file
 
 
-def to_config(callbacks: Callback | Iterable[Callback]) -> list[dict]:
+def to_config(callbacks: Guide | Iterable[Guide]) -> list[dict]:
     """JSON-serialisable description of `callbacks`: a list of `{"callback": name, argument: value, ...}`.
 
     Raises:
@@ -25,7 +25,7 @@ def to_config(callbacks: Callback | Iterable[Callback]) -> list[dict]:
             the message names it.
     """
     config = []
-    for callback in [callbacks] if isinstance(callbacks, Callback) else callbacks:
+    for callback in as_list(callbacks):
         if not isinstance(callback, Callback):
             raise ValueError(f"{callback!r} is a plain function and cannot be saved; make it a subclass of Callback")
         entry = {"callback": type(callback).__name__, **settings(callback)}
@@ -55,7 +55,7 @@ def from_config(config: list[dict]) -> list[Callback]:
     return callbacks
 
 
-def save_guidance(path: str | os.PathLike, callbacks: Callback | Iterable[Callback]) -> Path:
+def save_guidance(path: str | os.PathLike, callbacks: Guide | Iterable[Guide]) -> Path:
     """Write `callbacks` to the JSON file `path`; `load_guidance` reads it back."""
     return write_json(path, to_config(callbacks))
 

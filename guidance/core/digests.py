@@ -25,7 +25,8 @@ def file_digests(paths: Iterable[str | os.PathLike]) -> dict[str, str]:
     """
     known, result = _load(), {}
     before = dict(known)
-    for path in map(os.fspath, paths):
+    for each in paths:
+        path = os.fspath(each)
         try:
             status = os.stat(path)
         except OSError as error:

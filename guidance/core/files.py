@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # not a POSIX system
+else:
     fcntl = None
 
 #: How the name of every temporary file begins. It is hidden, and nobody else's files are called so.

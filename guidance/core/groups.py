@@ -10,23 +10,23 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 
-def parameters(kind: type) -> dict[str, object]:
+def parameters(kind: type) -> dict[str, Any]:
     """name -> default (or `inspect.Parameter.empty`) of every argument of a callback class, groups by their fields."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name, default in _defaults(kind).items():
-        found |= _fields(default) if is_dataclass(default) else {name: default}
+        found |= _fields(default) if _is_group(default) else {name: default}
     return found
 
 
-def ungrouped(arguments: Mapping[str, object]) -> dict[str, object]:
+def ungrouped(arguments: Mapping[str, object]) -> dict[str, Any]:
     """`arguments` with the fields of every group in its place."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name, value in arguments.items():
-        found |= _fields(value) if is_dataclass(value) else {name: value}
+        found |= _fields(value) if _is_group(value) else {name: value}
     return found
 
 
-def grouped(kind: type, arguments: Mapping[str, object]) -> dict[str, object]:
+def grouped(kind: type, arguments: Mapping[str, object]) -> dict[str, Any]:
     """The other way round: `arguments` of a callback class with the fields of its groups put together.
 
     Raises:
@@ -34,12 +34,16 @@ def grouped(kind: type, arguments: Mapping[str, object]) -> dict[str, object]:
     """
     rest = dict(arguments)
     for name, default in _defaults(kind).items():
-        if is_dataclass(default) and (own := {field: rest.pop(field) for field in _fields(default) if field in rest}):
+        if _is_group(default) and (own := {field: rest.pop(field) for field in _fields(default) if field in rest}):
             rest[name] = replace(default, **own)
     return rest
 
 
-def _fields(group: Any) -> dict[str, object]:
+def _is_group(value: object) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
+
+
+def _fields(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in fields(group)}
 
 

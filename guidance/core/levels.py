@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import torch
 
+from .protocols import Scheduler
+
 
 # What `sample` is under each scheduler, by class name, so that no scheduler has to be imported; subclasses count too.
 _CONVENTIONS = {
@@ -56,12 +58,12 @@ _CONVENTION_OF = {name: convention for convention, names in _CONVENTIONS.items()
 
 _EXPLODING = ("exploding", "interpolated", "arctangent", "preconditioned")  # sample = x0 + sigma * eps
 
-_MOVED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_MOVED: weakref.WeakKeyDictionary[Scheduler, tuple[torch.Tensor, torch.Tensor]] = weakref.WeakKeyDictionary()
 
 Level = tuple[torch.Tensor, torch.Tensor]
 
 
-def convention(scheduler) -> str:
+def convention(scheduler: Scheduler) -> str:
     """How the scheduler keeps its samples, a key of `_CONVENTIONS`.
 
     Raises:
@@ -77,12 +79,12 @@ def convention(scheduler) -> str:
     )
 
 
-def is_understood(scheduler) -> bool:
+def is_understood(scheduler: Scheduler) -> bool:
     """Whether the noise levels of the scheduler's samples are known."""
     return any(cls.__name__ in _CONVENTION_OF for cls in type(scheduler).__mro__)
 
 
-def scales_input(scheduler) -> bool:
+def scales_input(scheduler: Scheduler) -> bool:
     """Whether `network_input` is another than the sample, as far as the scheduler is understood."""
     return is_understood(scheduler) and convention(scheduler) in _EXPLODING
 
@@ -98,7 +100,7 @@ def register_scheduler(name: str, like: str) -> None:
     _CONVENTION_OF[name] = _CONVENTION_OF[like]
 
 
-def prediction_type(scheduler) -> str:
+def prediction_type(scheduler: Scheduler) -> str:
     """The space of what networks predict under the scheduler, as `Step.prediction_type` names it.
 
     "EDM-preconditioned" outputs are none of the known ones: `to_x0` refuses them.
@@ -112,7 +114,7 @@ def prediction_type(scheduler) -> str:
     return named
 
 
-def level_at_index(scheduler, index: int) -> Level:
+def level_at_index(scheduler: Scheduler, index: int) -> Level:
     """(alpha, sigma) at position `index` of the sampler's grid; one past the last position is the clean end.
 
     Returns:
@@ -133,7 +135,7 @@ def level_at_index(scheduler, index: int) -> Level:
     return scheduler._sigma_to_alpha_sigma_t(sigma)
 
 
-def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
+def level_at_timestep(scheduler: Scheduler, timestep: torch.Tensor | float) -> Level:
     """(alpha, sigma) at any training time, on or off the sampler's grid, interpolated as `EulerDiscreteScheduler` does.
 
     Exact for the variance-preserving and the plain flow schedulers; where a scheduler warps its grid (Karras, flow
@@ -161,14 +163,14 @@ def level_at_timestep(scheduler, timestep: torch.Tensor | float) -> Level:
         ratio = ((1 - abar) / abar).sqrt()
     else:
         low = timestep.floor().long().clamp(0, len(table) - 2)
-        ends = [((1 - abar) / abar).sqrt() for abar in (_pick(table, low), _pick(table, low + 1))]
-        ratio = torch.lerp(*ends, (timestep - low).float())
+        start, end = (((1 - abar) / abar).sqrt() for abar in (_pick(table, low), _pick(table, low + 1)))
+        ratio = torch.lerp(start, end, (timestep - low).float())
     if kind in _EXPLODING:
         return torch.ones_like(ratio), ratio
     return torch.rsqrt(1 + ratio.square()), ratio * torch.rsqrt(1 + ratio.square())
 
 
-def sampler_index(scheduler, timestep: torch.Tensor) -> int | None:
+def sampler_index(scheduler: Scheduler, timestep: torch.Tensor | float) -> int | None:
     """Position of the coming step on the sampler's grid, as its `step` will see it; call before `step` runs.
 
     None for schedulers that keep no index of their own (DDPM, DDIM).
@@ -180,7 +182,7 @@ def sampler_index(scheduler, timestep: torch.Tensor) -> int | None:
     return index
 
 
-def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:
+def network_input(scheduler: Scheduler, sample: torch.Tensor, level: Callable[[], Level]) -> torch.Tensor:
     """What the network is given for `sample` (B, ...): variance-exploding samplers bring it to unit variance."""
     kind = convention(scheduler)
     if not scales_input(scheduler):
@@ -190,14 +192,14 @@ def network_input(scheduler, sample: torch.Tensor, level: Callable[[], Level]) -
     return sample * (1 / norm) if rounded else sample / norm  # as they round
 
 
-def _between(scheduler, index: int) -> torch.Tensor:
+def _between(scheduler: Scheduler, index: int) -> torch.Tensor:
     """sigma of the second stage, at position `index`, of a step that began at the position before."""
     if hasattr(scheduler, "sigmas_interpol"):
         return scheduler.sigmas_interpol[index - hasattr(scheduler, "sigmas_down")]  # the ancestral one has it earlier
     return (scheduler.sigmas[index - 1] * scheduler.sigmas[index]).sqrt()
 
 
-def _table(scheduler, device: torch.device) -> torch.Tensor:
+def _table(scheduler: Scheduler, device: torch.device) -> torch.Tensor:
     """The scheduler's alphas_cumprod on `device`, moved there once."""
     source = scheduler.alphas_cumprod
     moved = _MOVED.get(scheduler)

@@ -2,15 +2,16 @@
 
 import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # not a POSIX system
+else:
     fcntl = None
 
 #: Lock file -> the thread of this process that holds it, so that a function may lock what its caller has locked.

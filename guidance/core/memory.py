@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from .step import Step
+from .step import Pass, Step
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Remembers:
     and so does a run after one that broke off. Evaluations elsewhere (`Step.at`) see the state, and leave none.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._runs: WeakKeyDictionary = WeakKeyDictionary()
+        self._runs: WeakKeyDictionary[Pass, _Entry] = WeakKeyDictionary()
 
     def recalled(self, step: Step) -> Any:
         """What `remember` was given in the step before, or None."""
-        entry: _Entry | None = self._runs.get(step.run)
+        entry = self._runs.get(step.run)
         if entry is None:
             return None
         return entry.before if entry.sample is step.sample else entry.after

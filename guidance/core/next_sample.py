@@ -20,6 +20,7 @@ import torch
 from .bounds import bounded, is_any, keeps_noise
 from .combine import widened
 from .levels import Level, convention
+from .protocols import Scheduler
 from .step import Step
 
 
@@ -58,9 +59,16 @@ def has_next(step: Step) -> bool:
     return not is_any(scheduler, _HEUN) or (not scheduler.state_in_first_order and index == scheduler.step_index)
 
 
+def next_index(step: Step) -> int:
+    """The next position of the sampler's grid. Raises ValueError for a step off the grid, see `has_next`."""
+    if step.grid_index is None:
+        raise ValueError("a step off the sampler's grid has no next sample; ask has_next(step) first")
+    return step.grid_index + 1
+
+
 def next_level(step: Step) -> Level:
-    """(alpha, sigma) at the next position of the sampler's grid, 0-d float32."""
-    index = step.grid_index + 1
+    """(alpha, sigma) at the next position of the sampler's grid, 0-d float32. Raises as `next_index`."""
+    index = next_index(step)
     return step.denoiser.level(step.denoiser.grid(index), index)
 
 
@@ -93,7 +101,7 @@ def next_step(step: Step, prediction: torch.Tensor) -> Step:
     else:
         alpha, sigma = next_level(step)
         sample = alpha * x0 + sigma * eps
-    return step.at(sample.to(step.sample.dtype), index=step.grid_index + 1)
+    return step.at(sample.to(step.sample.dtype), index=next_index(step))
 
 
 def implied_pair(step: Step, prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,7 +145,7 @@ def step_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (widened(prediction) - widened(target)).flatten(1).square().mean(1)
 
 
-def repeats(scheduler, arguments: Mapping) -> bool:
+def repeats(scheduler: Scheduler, arguments: Mapping) -> bool:
     """Whether the sampler's next sample is exactly that of `next_step`: first order, and nothing random.
 
     Args:

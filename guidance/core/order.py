@@ -4,7 +4,7 @@ import dis
 from collections.abc import Callable, Sequence
 from types import FunctionType
 
-from .callback import Callback
+from .callback import Callback, Guide
 
 
 def asks(callback: Callable) -> bool:
@@ -29,7 +29,7 @@ def asks(callback: Callable) -> bool:
     return any(name == value or (isinstance(value, tuple) and name in value) for value in found)
 
 
-def check_order(callbacks: Sequence[Callable]) -> None:
+def check_order(callbacks: Sequence[Guide]) -> None:
     """Raise ValueError where a callback has no effect: a later one combines the predictions itself, in all its steps.
 
     The first callback of a list is nearest to the network, so what combines predictions stands first.

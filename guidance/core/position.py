@@ -8,6 +8,8 @@ import functools
 
 import torch
 
+from .protocols import Scheduler
+
 
 # Their grid names each inner level twice: the end of one step and the beginning of the next are evaluated apart.
 _TWICE = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
@@ -23,7 +25,7 @@ def place(grid: torch.Tensor, timestep: torch.Tensor | float) -> int | None:
         return None
     if timestep.untyped_storage().data_ptr() != grid.untyped_storage().data_ptr():
         return None
-    index, rest = divmod(timestep.storage_offset() - grid.storage_offset(), grid.stride(0) or 1)
+    index, rest = divmod(int(timestep.storage_offset() - grid.storage_offset()), grid.stride(0) or 1)
     return index if rest == 0 and 0 <= index < len(grid) else None
 
 
@@ -41,7 +43,7 @@ def place_by_value(grid: list[float], timestep: torch.Tensor | float, expected: 
     return None
 
 
-def step_number(scheduler, index: int) -> int:
+def step_number(scheduler: Scheduler, index: int) -> int:
     """Which of the user's steps position `index` of the scheduler's grid is, both counted from the grid's beginning.
 
     Evaluations at one noise level belong to one step.

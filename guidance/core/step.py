@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from .combine import classifier_free_guidance, effective_weight
 from .levels import Level
 from .parameterization import from_x0, to_x0
+from .protocols import Scheduler
 
 
 class MissingUnconditionalError(RuntimeError):
@@ -19,7 +20,7 @@ class MissingUnconditionalError(RuntimeError):
 class Denoiser(Protocol):
     """The network with the conditioning of the current call, as a `Step` needs it; `attach` provides it."""
 
-    def level(self, timestep: torch.Tensor, index: int | None) -> Level:
+    def level(self, timestep: torch.Tensor | None, index: int | None) -> Level:
         """(alpha, sigma) at a position of the sampler's grid, or at any training time when `index` is None."""
 
     def predict(
@@ -36,11 +37,11 @@ class Denoiser(Protocol):
     def conditioning(self, name: str) -> torch.Tensor:
         """What the network was given as argument `name` in this step, for the conditional prediction alone."""
 
-    def component(self, name: str) -> object | None:
+    def component(self, name: str) -> Any:
         """The pipeline's component `name` (its VAE, its scheduler), or None where it has none."""
 
     @property
-    def scheduler(self):
+    def scheduler(self) -> Scheduler:
         """The pipeline's scheduler, to be read only."""
 
     def reuse(self, step: "Step") -> bool:
@@ -168,6 +169,8 @@ class Step:
         """
         if self.weight is not None:
             return self.weight() if callable(self.weight) else self.weight
+        if self.combined is None:
+            raise ValueError("the pipeline's own weight is unknown: this step has neither `weight` nor `combined`")
         return effective_weight(self.combined, self.cond, self.uncond)
 
     def pipeline_prediction(self) -> torch.Tensor:
@@ -208,16 +211,18 @@ class Step:
         Raises:
             ValueError: not exactly one of `index` and `timestep`, or a sample of another shape.
         """
-        if (index is None) == (timestep is None):
-            raise ValueError("give either index (a position of the sampler's grid) or timestep (any training time)")
         if sample.shape != self.sample.shape:
             raise ValueError(f"sample has shape {tuple(sample.shape)}, expected {tuple(self.sample.shape)}")
-        if timestep is self.timestep:
+        if timestep is None and index is not None:
+            timestep = self.denoiser.grid(index)
+        elif timestep is None or index is not None:
+            raise ValueError("give either index (a position of the sampler's grid) or timestep (any training time)")
+        elif timestep is self.timestep:
             index = self.grid_index  # where a sampler warps its grid, the position tells the level better than the time
         return replace(
             self,
             sample=sample,
-            timestep=self.denoiser.grid(index) if timestep is None else torch.as_tensor(timestep),
+            timestep=torch.as_tensor(timestep),
             grid_index=index,
             predicted=None,
             combined=None,

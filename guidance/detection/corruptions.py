@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000,
     ]
 
 
-def encoded(images: torch.Tensor, kind: str, **options) -> torch.Tensor:
+def encoded(images: torch.Tensor, kind: str, **options: int) -> torch.Tensor:
     """`images` (B, 3, H, W) in [0, 1] written and read back by Pillow, as 8 bits; `kind` is PNG, JPEG or WEBP."""
     from PIL import Image
 
@@ -99,12 +100,12 @@ def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
 #: name -> (kind, strength, function); the first is no change. Sigma of blur is in pixels, that of noise in [0, 1].
 CORRUPTIONS: Mapping[str, tuple[str, float, Corruption]] = {
     "none": ("none", 0.0, lambda images: images),
-    **{f"jpeg {q}": ("jpeg", q, lambda images, q=q: encoded(images, "JPEG", quality=q)) for q in (95, 75, 50)},
-    **{f"webp {q}": ("webp", q, lambda images, q=q: encoded(images, "WEBP", quality=q)) for q in (90, 60)},
-    **{f"resize {f}": ("resize", f, lambda images, f=f: _resized(images, f)) for f in (0.75, 0.5)},
-    **{f"crop {p}": ("crop", p, lambda images, p=p: _cropped(images, p)) for p in (0.875, 0.75)},
-    **{f"blur {s}": ("blur", s, lambda images, s=s: gaussian_blur(images, s)) for s in (0.5, 1.0)},
-    **{f"noise {s}": ("noise", s, lambda images, s=s: _noisy(images, s)) for s in (0.01, 0.03)},
+    **{f"jpeg {q}": ("jpeg", q, partial(encoded, kind="JPEG", quality=q)) for q in (95, 75, 50)},
+    **{f"webp {q}": ("webp", q, partial(encoded, kind="WEBP", quality=q)) for q in (90, 60)},
+    **{f"resize {f}": ("resize", f, partial(_resized, factor=f)) for f in (0.75, 0.5)},
+    **{f"crop {p}": ("crop", p, partial(_cropped, part=p)) for p in (0.875, 0.75)},
+    **{f"blur {s}": ("blur", s, partial(gaussian_blur, sigma=s)) for s in (0.5, 1.0)},
+    **{f"noise {s}": ("noise", s, partial(_noisy, sigma=s)) for s in (0.01, 0.03)},
 }
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -98,7 +98,9 @@ class ResultFile:
         else:
             write_json(settings_path(path), settings)
 
-    def resume(self, batches: Iterable[Sequence[str]], seen=lambda row: None) -> Iterator[Sequence[str]]:
+    def resume(
+        self, batches: Iterable[Sequence[str]], seen: Callable[[dict], object] = lambda row: None
+    ) -> Iterator[Sequence[str]]:
         """The batches of paths that are not in the file yet. `seen` gets every row that is.
 
         A batch that is there in part is cut off and done again, so that each picture has the same neighbours as in a

@@ -23,7 +23,9 @@ METHODS = ("rigid", "minder")
 Features = Callable[[torch.Tensor], torch.Tensor]
 
 
-def rigid_similarity(features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float = 0.05):
+def rigid_similarity(
+    features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float = 0.05
+) -> torch.Tensor:
     """(B,) float32 in [-1, 1]: the cosine of f(x) and f(x + noise * delta), averaged over the draws of delta.
 
     Features of the clean pictures are computed once, and all in one batch.
@@ -42,7 +44,7 @@ def rigid_similarity(features: Features, images: torch.Tensor, delta: torch.Tens
 
 def minder_similarity(
     features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float = 0.05, blur: float = 0.55
-):
+) -> torch.Tensor:
     """(B,) float32: the smaller one of `rigid_similarity` and the cosine of f(x) and f(blurred x).
 
     After MINDER (arXiv 2411.19117), with a plain Gaussian blur in place of its contrastive one.
@@ -62,7 +64,9 @@ def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return blur(images, 2 * max(1, round(3 * sigma)) + 1, sigma)
 
 
-def _similarities(features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float, others: list):
+def _similarities(
+    features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float, others: list[torch.Tensor]
+) -> list[torch.Tensor]:
     """One (B,) for the noise, and one for each of `others`, pictures of the shape of `images`."""
     if delta.ndim != 5 or delta[:, 0].shape != images.shape:
         raise ValueError(f"expected noise (B, draws, C, H, W) for {tuple(images.shape)}, got {tuple(delta.shape)}")
@@ -101,7 +105,7 @@ class Detector:
     calibration: Calibration | None = None
     batch: int = 64
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if not self.noise > 0 or self.draws < 1:

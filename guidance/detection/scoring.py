@@ -10,6 +10,7 @@ import torch
 
 from ..images.reading import MAX_PIXELS, Skipped, read_picture
 from .results import FIELDS, file_stamp
+from .rigid import Detector
 
 
 DIGITS = 6  # of a score; below them, the rounding of batched kernels
@@ -23,7 +24,7 @@ def batched(paths: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def score_files(
-    detector, batches: Iterable[Sequence[str]], workers: int = 2, max_pixels: int = MAX_PIXELS
+    detector: Detector, batches: Iterable[Sequence[str]], workers: int = 2, max_pixels: int = MAX_PIXELS
 ) -> Iterator[list[dict]]:
     """For each batch of paths its rows, with `FIELDS`; `error` says why a file has no score.
 
@@ -31,8 +32,7 @@ def score_files(
     Pillow and torch let other threads run while they decode and resize.
 
     Args:
-        detector: `prepare`, `score_prepared`, and, if it has a `calibration`, `verdict`; see `Detector`.
-            Its encoder has a size, so that images of all sizes make one batch.
+        detector: its encoder has a size, so that images of all sizes make one batch.
         workers: threads.
         max_pixels: larger images get an error; see `read_picture`.
     """
@@ -49,7 +49,9 @@ def score_files(
             pool.shutdown(cancel_futures=True)
 
 
-def load(detector, path: str, max_pixels: int = MAX_PIXELS) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
+def load(
+    detector: Detector, path: str, max_pixels: int = MAX_PIXELS
+) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
     """The row of one file, and what the detector prepared of it; None if it is not scored, and `error` says why."""
     row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
     picture = read_picture(path, max_pixels)
@@ -65,7 +67,7 @@ def load(detector, path: str, max_pixels: int = MAX_PIXELS) -> tuple[dict, tuple
         return row | {"error": f"cannot be prepared: {' '.join(str(error).split())[:150]}"}, None
 
 
-def _score(detector, futures: list[Future]) -> list[dict]:
+def _score(detector: Detector, futures: list[Future]) -> list[dict]:
     loaded = [future.result() for future in futures]
     futures.clear()  # they hold the images
     prepared = [inputs for _, inputs in loaded if inputs is not None]
@@ -81,7 +83,7 @@ def _score(detector, futures: list[Future]) -> list[dict]:
     rows = [row for row in rows if row["error"] is None]
     if detector.calibration is not None and rows:
         # Judged as written, so that a reader of the file comes to the same verdicts.
-        scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
-        for row, verdict in zip(rows, detector.verdict(scores), strict=True):
+        written = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
+        for row, verdict in zip(rows, detector.verdict(written), strict=True):
             row["verdict"] = verdict
     return [row for row, _ in loaded]

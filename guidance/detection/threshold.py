@@ -41,7 +41,7 @@ class Calibration:
     samples: int
     identity: dict
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, ends in (("interval", self.interval), ("unsure", self.unsure)):
             if not -math.inf < ends[0] <= ends[1] < math.inf:  # also NaN
                 raise ValueError(f"the ends of {name} must be finite and in order, got {ends[0]} and {ends[1]}")

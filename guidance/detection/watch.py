@@ -1,10 +1,13 @@
 """A detector on what a pipeline draws: each output carries scores and verdicts, computed on the device."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from ..attachment.replacement import Replacement
+from ..core.protocols import Pipeline
 from .rigid import Detector
 from .threshold import VERDICTS, Calibration
 
@@ -30,7 +33,7 @@ class Detection:
         return f"Detection(scores={self.scores.tolist()}, verdicts={self.verdicts})"
 
 
-def detect(pipe, detector: Detector) -> "Watch":
+def detect(pipe: Pipeline, detector: Detector) -> "Watch":
     """Score every picture that `pipe` draws, until the `with` block ends or `detach()` is called.
 
     with detect(pipe, detector) as watch:
@@ -58,8 +61,8 @@ class Watch:
         detection: of the last call, for calls with `return_dict=False`; None if it made no pictures (latents).
     """
 
-    def __init__(self, pipe, detector: Detector):
-        if hasattr(type(pipe).__call__, "watch"):
+    def __init__(self, pipe: Pipeline, detector: Detector):
+        if hasattr(type(pipe), "_watch"):
             raise RuntimeError(f"a detector watches this {type(pipe).__name__} already; leave that `with` block first")
         self.pipe, self.detector = pipe, detector
         self.detection: Detection | None = None
@@ -74,13 +77,15 @@ class Watch:
             )
         # Python looks for __call__ in the class only, so for the time being this object is of a class of its own.
         original = type(pipe)
-        pipe.__class__ = type(original.__name__, (original,), {"__call__": _watched(original.__call__, self)})
-        self._undo = [undo, functools.partial(setattr, pipe, "__class__", original)]
+        pipe.__class__ = type(
+            original.__name__, (original,), {"__call__": _watched(original.__call__, self), "_watch": self}
+        )
+        self._undo: list[Callable[[], object]] = [undo, functools.partial(setattr, pipe, "__class__", original)]
 
     def __enter__(self) -> "Watch":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.detach()
 
     def detach(self) -> None:
@@ -88,7 +93,7 @@ class Watch:
         while self._undo:
             self._undo.pop()()
 
-    def _call(self, original, args, kwargs):
+    def _call(self, original: Callable, args: tuple, kwargs: dict) -> Any:
         self.detection, self._found = None, []
         output = original(self.pipe, *args, **kwargs)
         if self._found:
@@ -97,12 +102,19 @@ class Watch:
             output.detection = self.detection
         return output
 
-    def _postprocess(self, original, image, output_type="pil", do_denormalize=None, **kwargs):
+    def _postprocess(
+        self,
+        original: Callable,
+        image: torch.Tensor,
+        output_type: str = "pil",
+        do_denormalize: list[bool] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         if output_type != "latent":
             self._see(original(image, output_type="pt", do_denormalize=do_denormalize))
         return original(image, output_type=output_type, do_denormalize=do_denormalize, **kwargs)
 
-    def _decode(self, original, *args, **kwargs):
+    def _decode(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
         pictures = output[0] if isinstance(output, tuple) else output.sample
         self._see((pictures / 2 + 0.5).clamp(0, 1))
@@ -115,14 +127,13 @@ class Watch:
         self._found.append(self.detector.score(pictures.expand(-1, 3, -1, -1)))
 
 
-def _watched(original, watch: Watch):
+def _watched(original: Callable, watch: Watch) -> Callable:
     """`original`, a class's `__call__`, reporting to `watch`; it shows its signature, which pipelines are asked for."""
 
     @functools.wraps(original)
-    def call(self, *args, **kwargs):
+    def call(self: Pipeline, *args: Any, **kwargs: Any) -> Any:
         if self is not watch.pipe:  # a copy of the watched pipeline
             return original(self, *args, **kwargs)
         return watch._call(original, args, kwargs)
 
-    call.watch = watch
     return call

@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..core.digests import file_digests
+from ..core.protocols import Pipeline
 
 
 #: Distributions that numbers may depend on, by the name that reports give them; torch itself also names its build.
@@ -44,14 +45,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def pipeline_weights(pipe) -> dict[str, str]:
+def pipeline_weights(pipe: Pipeline) -> dict[str, str]:
     """File -> SHA-256 of all that `pipe` was loaded from, in a folder or in the hub's cache; empty if made in memory.
 
     Large files are read once, as `file_digests` remembers them.
     """
     config = getattr(pipe, "config", None)
-    name = config.get("_name_or_path") if isinstance(config, Mapping) else None
-    folder = _folder(os.fspath(name)) if name else None
+    if not isinstance(config, Mapping) or not config.get("_name_or_path"):
+        return {}
+    folder = _folder(os.fspath(config["_name_or_path"]))
     if folder is None:
         return {}
     files = [path for path in sorted(folder.glob("*.json")) if path.is_file()]
@@ -66,9 +68,9 @@ def check_extractors(ours: Mapping | str | None, theirs: Mapping | str | None) -
 
     What a side does not say (statistics from elsewhere) is not compared.
     """
-    sides = [{"name": side} if isinstance(side, str) else side for side in (ours, theirs)]
-    if None in sides:
+    if ours is None or theirs is None:
         return
+    sides = [{"name": side} if isinstance(side, str) else side for side in (ours, theirs)]
     known = {key for key in ("name", "weights", "resize") if all(side.get(key) is not None for side in sides)}
     if "weights" in known:
         known.discard("name")  # which may only say where the weights came from
@@ -99,5 +101,5 @@ def _counts(path: Path) -> bool:
     return not path.name.startswith(".") and path.suffix.lower() not in _IGNORED
 
 
-def _short(value) -> str:
+def _short(value: object) -> str:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(value)

@@ -4,6 +4,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def read_npz(path: str | os.PathLike, name: str) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     major, minor = np.lib.format.read_magic(member)
     if (major, minor) not in ((1, 0), (2, 0)):
         raise ValueError(f"version {major}.{minor} of the format is not read")
@@ -56,7 +57,7 @@ def _header(member) -> tuple[tuple[int, ...], bool, np.dtype]:
     return read(member)  # at most 10,000 characters, as literals alone
 
 
-def _check(info: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype, start: int, path) -> None:
+def _check(info: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype, start: int, path: str | os.PathLike) -> None:
     if dtype.kind not in PLAIN:
         raise ValueError(f"it holds {dtype}, not numbers, and nothing is unpickled")
     size = math.prod(shape) * dtype.itemsize
@@ -70,15 +71,16 @@ def _check(info: zipfile.ZipInfo, shape: tuple[int, ...], dtype: np.dtype, start
         raise ValueError(f"{size} bytes are too many to decompress; store it with numpy.savez")
 
 
-def _map(path: Path, info: zipfile.ZipInfo, start: int, shape, fortran: bool, dtype: np.dtype) -> np.ndarray:
+def _map(
+    path: Path, info: zipfile.ZipInfo, start: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype
+) -> np.ndarray:
     with open(path, "rb") as file:  # the local header repeats the name and may hold more than the directory's
         file.seek(info.header_offset + 26)
         lengths = np.frombuffer(file.read(4), "<u2")
     offset = info.header_offset + 30 + int(lengths.sum()) + start
     if not math.prod(shape):
         return np.empty(shape, dtype)
-    order = "F" if fortran else "C"
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order)
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
 def _line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..networks.extractors import Extractor
 from .identity import check_extractors
@@ -10,7 +11,13 @@ from .sources import Pictures, Reference, find_run, has_images, has_statistics, 
 from .store import ChunkStore
 
 
-def load_side(path: Path, extractor: Extractor | None, out: Path, batch_size: int = 16, state=None) -> ChunkStore:
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+def load_side(
+    path: Path, extractor: Extractor | None, out: Path, batch_size: int = 16, state: "PartialState | None" = None
+) -> ChunkStore:
     """The features of a finished run in the folder `path`, or those of the images there, stored in `out`.
 
     Args:
@@ -39,7 +46,12 @@ def load_side(path: Path, extractor: Extractor | None, out: Path, batch_size: in
 
 
 def load_reference(
-    path: Path, extractor: Extractor | None, out: Path, features: bool = False, batch_size: int = 16, state=None
+    path: Path,
+    extractor: Extractor | None,
+    out: Path,
+    features: bool = False,
+    batch_size: int = 16,
+    state: "PartialState | None" = None,
 ) -> Reference:
     """The reference at `path`: statistics in an npz or safetensors file, or anything that `load_side` reads.
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +20,11 @@ from ..core.files import write_atomic, write_json
 from ..core.json_files import read_json
 from .identity import versions
 from .metrics import registry as metrics
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 #: Values of which lower is better; of all others higher is.
@@ -48,7 +54,7 @@ def read_report(path: str | os.PathLike) -> tuple[dict, list[dict]]:
         raise ValueError(f"cannot read a report from {path}: {error!r}") from None
 
 
-def describe_run(**facts) -> dict:
+def describe_run(**facts: object) -> dict:
     """Meta data of this run: the command line, the commit, versions, then `facts` (samples, seeds, reference, ...).
 
     It holds no time and no host name, so the same run writes the same bytes.
@@ -88,7 +94,7 @@ def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str
     """
     headings = columns if isinstance(columns, Mapping) else {name: name.replace("_", " ") for name in columns}
 
-    def text(value) -> str:
+    def text(value: object) -> str:
         if value is None:
             return "-"
         return f"{value:.{digits}g}" if isinstance(value, float) else str(value).replace("|", "\\|")
@@ -154,7 +160,7 @@ def pareto_plot(
     axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
     if label is not None:
         for row in _having(rows, x, y, label):
-            place = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
+            place: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
             axes.annotate(f"{row[label]:g}" if isinstance(row[label], float) else row[label], (row[x], row[y]), **place)
     axes.legend(frameon=False)
     return write_atomic(path, lambda temporary: canvas.savefig(temporary, dpi=150))
@@ -190,7 +196,7 @@ def _having(rows: Iterable[Mapping], *names: str) -> list[Mapping]:
     return [row for row in rows if all(row.get(name) is not None for name in names)]
 
 
-def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None):
+def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure  # lazy, and without pyplot's global state
 
     rows = _having(rows, x, y)

@@ -5,17 +5,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
+from ..core.callback import Guide
 from ..core.locking import locked_folder
+from ..core.protocols import Pipeline
 from ..networks.extractors import Extractor
 from .metrics.registry import METRICS
 from .sampling import sample
 from .settings import keep_settings
 from .store import CHUNK, ChunkStore
 
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 KEPT_SIDE = 256  # pixels a side, at most, of images that are stored for a sheet
 
@@ -25,7 +31,9 @@ Draw = Callable[[Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 Measure = Callable[[torch.Tensor, Sequence[int]], dict[str, torch.Tensor]]
 
 
-def pipeline_draw(pipe, condition: Callable[[int], str | int], guidance: Sequence, **call) -> Draw:
+def pipeline_draw(
+    pipe: Pipeline, condition: Callable[[int], str | int], guidance: Sequence[Guide], **call: Any
+) -> Draw:
     """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and a generator of its own.
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
@@ -54,9 +62,10 @@ def extractor_measure(extractor: Extractor, condition: Callable[[int], str | int
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
         arrays = extractor(images)
-        captions = [condition(seed) for seed in seeds] if condition is not None else []
+        asked = [condition(seed) for seed in seeds] if condition is not None else []
+        captions = [text for text in asked if isinstance(text, str)]
         given = {**arrays, "images": images}
-        if extractor.embed_texts is not None and captions and isinstance(captions[0], str):
+        if extractor.embed_texts is not None and captions:
             given["texts"] = extractor.embed_texts(captions)
         for metric in METRICS.values():
             if metric.per_image and given.keys() >= set(metric.needs):
@@ -74,7 +83,7 @@ def collect(
     settings: Mapping,
     batch_size: int = 16,
     keep: int = 0,
-    state=None,
+    state: "PartialState | None" = None,
     chunk: int = CHUNK,
 ) -> ChunkStore:
     """Draw and measure the image of every seed, and return what was stored in `folder`.
@@ -142,7 +151,7 @@ def _small(images: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def locked_for_all(folder: Path, state) -> Iterator[None]:
+def locked_for_all(folder: Path, state: "PartialState") -> Iterator[None]:
     """Hold the lock of `folder` for all processes of this command; its main process holds it.
 
     Raises:
@@ -164,7 +173,7 @@ def locked_for_all(folder: Path, state) -> Iterator[None]:
         yield
 
 
-def process_state():
+def process_state() -> "PartialState":
     """This process among those of `accelerate launch` or `torchrun`, as accelerate's PartialState; alone, the only one.
 
     A process that has finished its share waits for the others up to a week.

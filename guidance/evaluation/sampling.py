@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from ..attachment.attach import attach
+from ..core.callback import Guide
 from ..core.files import sweep, write_atomic
+from ..core.protocols import Pipeline
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance: Sequence, **call):
+def sample(
+    pipe: Pipeline, conditions: Sequence[str | int], seeds: Sequence[int], guidance: Sequence[Guide], **call: Any
+) -> tuple[Any, int]:
     """Call `pipe` once: every prompt or class id with the generator of its seed.
 
     Returns:
@@ -51,17 +56,17 @@ def sample(pipe, conditions: Sequence[str | int], seeds: Sequence[int], guidance
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"
     with attach(pipe, guidance) if guidance else nullcontext() as attachment:
         output = pipe(**{name: list(conditions)}, generator=generators(seeds), **call)
-        evaluations = len(pipe.scheduler.timesteps) + (attachment.evaluations if guidance else 0)
+        evaluations = len(pipe.scheduler.timesteps) + (0 if attachment is None else attachment.evaluations)
     return output, evaluations
 
 
 def generate(
-    pipe,
+    pipe: Pipeline,
     jobs: Sequence[Job],
-    guidance: Sequence,
+    guidance: Sequence[Guide],
     batch_size: int = 8,
     drawn: Callable[[Sequence[Job]], object] = lambda jobs: None,
-    **call,
+    **call: Any,
 ) -> Iterator[Path]:
     """Draw those `jobs` that have no whole image yet, and yield each path when its file is whole.
 

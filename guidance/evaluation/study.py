@@ -5,10 +5,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
+from ..core.callback import Guide
+from ..core.protocols import Pipeline
 from ..networks.extractors import Extractor
 from .features import as_features
 from .identity import check_extractors, pipeline_weights
@@ -16,6 +19,10 @@ from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .store import CHUNK, ChunkStore
 from .summary import check_arrays, estimates_row, summarise
+
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 @dataclass(frozen=True)
@@ -49,17 +56,17 @@ class Subject:
 
 def measure_setting(
     folder: Path,
-    pipe,
+    pipe: Pipeline,
     subject: Subject,
     seeds: Sequence[int],
-    guidance: Sequence,
+    guidance: Sequence[Guide],
     call: Mapping,
     settings: Mapping,
     *,
     measures: Sequence[str] = ("frechet",),
     batch_size: int = 16,
     keep: int = 0,
-    state=None,
+    state: "PartialState | None" = None,
     chunk: int = CHUNK,
 ) -> tuple[ChunkStore, dict]:
     """Sample and measure one setting; what `folder` then holds, and its row: `nfe`, `samples`, every metric.
@@ -102,8 +109,8 @@ def measure_setting(
 class Setting:
     """What one row of a study is sampled and measured with: a pipeline, callbacks, arguments of its call, a subject."""
 
-    pipe: object
-    guidance: Sequence
+    pipe: Pipeline
+    guidance: Sequence[Guide]
     call: Mapping
     subject: Subject
 

@@ -15,7 +15,7 @@ _PROVIDE: dict[str, Callable[[ChunkStore, Reference | None], object]] = {
     "features": lambda store, _: store.array("features"),
     "logits": lambda store, _: store.array("logits") if "logits" in store.names() else None,
     "reference": lambda _, reference: reference,
-    "reference_features": lambda _, reference: reference.features,
+    "reference_features": lambda _, reference: None if reference is None else reference.features,
 }
 #: Stored arrays that are not scores of single images.
 _NOT_SCORES = frozenset({"features", "logits", "images", "nfe"})
@@ -42,9 +42,10 @@ def summarise(store: ChunkStore, reference: Reference | None, measures: Sequence
 def check_reference(reference: Reference | None, measures: Sequence[str]) -> None:
     """Raise ValueError if `measures` need more than `reference` has; to be asked before a long run."""
     for metric in find_metrics(measures):
-        if reference is None and {"reference", "reference_features"} & set(metric.needs):
-            raise ValueError(f"{metric.name} needs a reference")
-        if "reference_features" in metric.needs and reference.features is None:
+        if reference is None:
+            if {"reference", "reference_features"} & set(metric.needs):
+                raise ValueError(f"{metric.name} needs a reference")
+        elif "reference_features" in metric.needs and reference.features is None:
             raise ValueError(f"{metric.name} needs the features of the reference's samples, and it has statistics only")
 
 

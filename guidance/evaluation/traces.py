@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..core.files import sweep, write_atomic, write_json
-from ..methods.trace import Trace
+from ..methods.trace import Trace, finite
 from .sampling import Job
 
 
@@ -55,7 +55,7 @@ class TraceStore:
             return []
         runs = _joined(parts[::-1])
         self.trace.runs[:] = [{name: list(values) for name, values in data.items()} for _, data in runs]
-        numbers = [{name: _finite(values.tolist()) for name, values in data.items()} for _, data in runs]
+        numbers = [{name: finite(values.tolist()) for name, values in data.items()} for _, data in runs]
         report = {"runs": numbers, "images": [names for names, _ in runs]}
         paths = [write_json(self.folder / f"{self._name}.json", report)]
         return [*paths, self.trace.plot(self.folder / f"{self._name}.png")]
@@ -81,9 +81,3 @@ def _joined(parts: list[tuple[list[str], dict[str, torch.Tensor]]]) -> list[tupl
         for name, values in parts[0][1].items()
     }
     return [([name for names, _ in parts for name in names], data)]
-
-
-def _finite(value):
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return value if -float("inf") < value < float("inf") else None

@@ -80,8 +80,8 @@ def list_files(
     """
     hidden = {os.path.realpath(path) for path in exclude}
     names = {os.path.basename(path) for path in hidden}
-    for source in map(os.fspath, sources):
-        for path in _Walk(report).paths(source):
+    for source in sources:
+        for path in _Walk(report).paths(os.fspath(source)):
             if os.path.basename(path) not in names or os.path.realpath(path) not in hidden:
                 yield path
 
@@ -90,7 +90,8 @@ class _Walk:
     """One source; `seen` holds devices and inodes of the folders that were entered."""
 
     def __init__(self, report: Report | None):
-        self.report, self.seen = report, set()
+        self.report = report
+        self.seen: set[tuple[int, int]] = set()
 
     def paths(self, source: str) -> Iterator[str]:
         if os.path.lexists(source):
@@ -107,12 +108,12 @@ class _Walk:
         if empty:
             raise ValueError(f"nothing matches {source}")
 
-    def walk(self, path: str, seen: set[tuple[int, int]], folders: bool = False) -> Iterator[str]:
-        """Files under `path`, or its folders and itself.
+    def walk(self, top: str, seen: set[tuple[int, int]], folders: bool = False) -> Iterator[str]:
+        """Files under `top`, or its folders and itself.
 
         A stack of iterators, not recursion: folders may be nested deeper than Python's calls.
         """
-        stack: list[Iterator[str]] = [iter([path])]
+        stack: list[Iterator[str]] = [iter([top])]
         while stack:
             path = next(stack[-1], None)
             if path is None:

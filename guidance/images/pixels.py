@@ -2,13 +2,14 @@
 
 import numpy as np
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 SIGNED = 2
 
 
-def is_wide_with_key(image: Image.Image) -> bool:
+def is_wide_with_key(image: ImageFile) -> bool:
     """Whether `image`, not loaded yet, is a PNG file of 16-bit colour in which one colour is transparent.
 
     Pillow keeps the high bytes only and compares them with all 16 bits of the colour, so nothing would be transparent.
@@ -16,17 +17,17 @@ def is_wide_with_key(image: Image.Image) -> bool:
     return image.format == "PNG" and "transparency" in image.info and image.tile[0].args == "RGB;16B"
 
 
-def low_bytes(image: Image.Image) -> np.ndarray:
+def low_bytes(image: ImageFile) -> np.ndarray:
     """(H, W, 3) uint8: the low bytes of 16-bit colour, where Pillow keeps the high ones. `image` is not loaded yet."""
     image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]  # the other order of bytes
     image.load()
     return np.asarray(image)
 
 
-def widen_key(image: Image.Image) -> None:
+def widen_key(image: ImageFile) -> None:
     """Bring the transparent grey of a PNG file of 2 or 4 bits to 8 bits, as Pillow does with the pixels alone."""
     if image.format == "PNG" and image.mode == "L" and "transparency" in image.info and image.tile:
-        bits = {"L;2": 2, "L;4": 4}.get(image.tile[0].args, 8)
+        bits = {"L;2": 2, "L;4": 4}.get(str(image.tile[0].args), 8)
         image.info["transparency"] *= 255 // (2**bits - 1)
 
 
@@ -63,7 +64,7 @@ def _masked(image: Image.Image, transparent: np.ndarray, notes: list[str]) -> Im
 def _on_white(image: Image.Image, notes: list[str]) -> Image.Image:
     # Pillow cannot convert premultiplied grey to RGBA at once.
     colours = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    lowest, highest = colours.getextrema()[3]
+    lowest, highest = colours.getchannel("A").getextrema()
     if highest == 0 and image.format in ("BMP", "DIB"):  # screenshots: the fourth byte is not used
         notes.append("alpha of 0 everywhere, ignored")
         return colours.convert("RGB")

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from .pixels import is_wide_with_key, low_bytes, to_rgb, widen_key
 
@@ -74,7 +75,7 @@ def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Pictu
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            os.scandir(path).close()  # raises the reason why it could not be listed
+            os.scandir(os.fspath(path)).close()  # raises the reason why it could not be listed
             return Skipped("a folder")
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
             return Skipped("not a regular file")
@@ -94,14 +95,15 @@ def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Pictu
 
 
 @contextmanager
-def _open(path: str | os.PathLike) -> Iterator[Image.Image]:
+def _open(path: str | os.PathLike) -> Iterator[ImageFile]:
     with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
         yield image
 
 
-def _decode(image: Image.Image, path: str | os.PathLike) -> Picture:
-    notes, low = [], None
-    kind = "JPEG" if image.format == "MPO" else image.format
+def _decode(image: ImageFile, path: str | os.PathLike) -> Picture:
+    notes: list[str] = []
+    low = None
+    kind = "JPEG" if image.format == "MPO" else image.format or ""
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     if Image.registered_extensions().get(suffix, kind) not in (kind, image.format):
         notes.append(f"{kind} named {suffix}")
@@ -124,7 +126,7 @@ def _decode(image: Image.Image, path: str | os.PathLike) -> Picture:
     return Picture(pixels, kind, tuple(notes))
 
 
-def _wide(image: Image.Image) -> str | None:
+def _wide(image: ImageFile) -> str | None:
     """A note on images of more than 8 bits that are not loaded yet."""
     raw = " ".join(str(tile[3]) for tile in image.tile)
     if "I;12" in raw:
@@ -137,7 +139,7 @@ def _wide(image: Image.Image) -> str | None:
 def _orientation(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
     """Asked for after loading: Pillow turns some formats by itself then, and removes the entry."""
     try:
-        return TURNS.get(image.getexif().get(ORIENTATION))
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # the pixels are sound even if this is not
         notes.append("EXIF that cannot be read")
         return None

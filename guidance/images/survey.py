@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..core.files import file_digest
@@ -33,7 +33,7 @@ def survey(
     """For each path what was seen there, in order. Files are decoded by threads; memory is one image for each."""
     workers = workers or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
+        waiting: deque[tuple[str, Future[Seen | Skipped]]] = deque()
         try:
             for path in paths:
                 waiting.append((path, pool.submit(_look, path, max_pixels)))
@@ -51,8 +51,9 @@ def _look(path: str, max_pixels: int) -> Seen | Skipped:
     picture = read_picture(path, max_pixels)
     if isinstance(picture, Skipped):
         return picture
+    height, width = picture.pixels.shape[1:]
     notes = picture.notes + (("blank",) if picture.blank else ())
     try:
-        return Seen(path, file_digest(path), tuple(picture.pixels.shape[1:]), notes)
+        return Seen(path, file_digest(path), (height, width), notes)
     except ValueError as error:  # it is gone
         return Skipped(str(error))

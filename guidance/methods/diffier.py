@@ -18,7 +18,7 @@ from diffusers.configuration_utils import register_to_config
 
 from ..core.callback import Callback, Proceed
 from ..core.combine import per_sample, widened
-from ..core.next_sample import has_next, next_level, next_step, next_target, step_error, training_target
+from ..core.next_sample import has_next, next_index, next_level, next_step, next_target, step_error, training_target
 from ..core.step import Step
 
 
@@ -121,11 +121,14 @@ class DiffIER(Callback):
         for iteration in range(self.iterations):
             trial, error, changed = iterate(step, proceed, current, iteration)
             step.notes.setdefault("trial_error", error)
-            if previous is not None and not bool(error.mean() < (1 - self.tolerance) * previous.mean()):
+            if (
+                previous is not None
+                and self.tolerance is not None
+                and not bool(error.mean() < (1 - self.tolerance) * previous.mean())
+            ):
                 current = torch.where(per_sample(error <= previous, current), current, before)
                 break
-            before, current = current, changed
-            previous = None if self.tolerance is None else error
+            before, current, previous = current, changed, error
         if self.reuse and self.objective == "pair" and not step.elsewhere:
             step.denoiser.reuse(trial)
         return current.to(prediction.dtype) if self.step_size else prediction
@@ -146,7 +149,7 @@ class DiffIER(Callback):
         noise = torch.randn(step.sample.shape[1:], generator=generator).to(step.sample.device, non_blocking=True)
         x0, (alpha, sigma) = step.to_x0(current), next_level(step)
         noise = noise.expand_as(x0)
-        trial = step.at((alpha * x0 + sigma * noise).to(step.sample.dtype), index=step.grid_index + 1)
+        trial = step.at((alpha * x0 + sigma * noise).to(step.sample.dtype), index=next_index(step))
         found = proceed(trial)
         error = step_error(found, training_target(x0, noise, (alpha, sigma), step.prediction_type))
         return trial, error, step.from_x0(x0 + self.step_size * (trial.to_x0(found) - x0))

@@ -111,14 +111,19 @@ class FeedbackGuidance(Remembers, Callback):
         if before is None:
             found = torch.zeros(len(step.sample), device=step.sample.device)
         else:
-            *estimates, start, found = before
+            sample, cond, uncond, start, found = before
             temperature, offset = self._constants(step)
             variance = transition_variance(start, level).clamp_min(1e-20)  # 0 where a sampler stays at its level
-            found = found - temperature / (2 * variance) * evidence(step.sample, *estimates, start, level) + offset
+            found = (
+                found
+                - temperature / (2 * variance) * evidence(step.sample, sample, cond, uncond, start, level)
+                + offset
+            )
         return found.clamp(self._lowest, max(HIGHEST, self._lowest))
 
     def _constants(self, step: Step) -> tuple[float | torch.Tensor, float]:
-        offset, temperature = self.offset, self.temperature
+        offset = self.offset
+        temperature: float | torch.Tensor | None = self.temperature
         if offset is None:
             offset = math.log((1 - self.prior) * REFERENCE / (REFERENCE - 1)) / ((1 - self.t0) * step.total)
         if temperature is None:

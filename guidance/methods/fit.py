@@ -14,6 +14,7 @@ import torch
 
 from ..core.callback import Callback
 from ..core.files import write_atomic
+from ..core.protocols import Pipeline
 from .cfg import CFG
 from .raag import RAAG, raag_weight
 from .trace import Trace
@@ -91,7 +92,7 @@ def raag_constants(
 
 
 def fit_raag(
-    pipe,
+    pipe: Pipeline,
     call: Mapping | Callable[[int], object],
     first_weight: float = 1.5,
     last_weight: float | None = None,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -146,7 +147,7 @@ class Trace(Callback):
     def to_json(self, path: str | os.PathLike) -> Path:
         """Write all calls as `{"runs": [{name: numbers}, ...]}`, atomically; values that are not finite become null."""
         runs = [
-            {name: _numbers(values.tolist()) for name, values in self.to_dict(run).items()}
+            {name: finite(values.tolist()) for name, values in self.to_dict(run).items()}
             for run in range(len(self.runs))
         ]
         return write_json(path, {"runs": runs})
@@ -192,7 +193,8 @@ def _limits(values: torch.Tensor) -> dict:
     return {"ylim": (middle - least / 2 or -0.5, middle + least / 2 or 0.5)}
 
 
-def _numbers(value):
+def finite(value: Any) -> Any:
+    """A number, or lists of them, as JSON has it: None in the place of NaN and infinity."""
     if isinstance(value, list):
-        return [_numbers(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value if -float("inf") < value < float("inf") else None

@@ -1,6 +1,7 @@
 """Classifiers by name: `load_classifier` reads a string of `loading`, which a JSON file can hold."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ def load_classifier(
     classes: Sequence[str] = (),
     templates: Sequence[str] = ("{}",),
     device: str | torch.device = "cpu",
-    **arguments,
+    **arguments: Any,
 ) -> ImageClassifier:
     """The classifier that `spec` names, in eval mode, in float32, its parameters frozen.
 
@@ -44,7 +45,7 @@ def load_classifier(
         raise ValueError(f"classes are for open_clip models; those of {spec} are fixed")
     parts = load(spec, "logits", "classifier", **arguments)
     own, own_size = _signed(parts.transform)
-    module = parts.module.float().to(device)
+    module = parts.held.float().to(device)
     return ImageClassifier(module, transform or own, size or own_size, channels=None, name=spec).to(device)
 
 
@@ -55,9 +56,9 @@ def classifier_of(given: Callable | str | Mapping) -> Callable:
     return load_classifier(**given) if isinstance(given, Mapping) else given
 
 
-def _signed(transform: Transform | str) -> tuple[str | Normalise, int | None]:
-    """(transform, size) of `ImageClassifier` for a transform of images in [0, 1]."""
-    if isinstance(transform, str):
-        return transform, None
+def _signed(transform: Callable) -> tuple[str | Normalise, int | None]:
+    """(transform, size) of `ImageClassifier` for a transform of images in [0, 1], or for `unchanged`."""
+    if not isinstance(transform, Transform):
+        return "authors", None
     statistics = (transform.mean, transform.std)
     return "imagenet" if statistics == IMAGENET else Normalise(*statistics), transform.size

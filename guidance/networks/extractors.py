@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,6 +30,8 @@ class Extractor(Network):
         weights: the module that holds them, for the identity, where `network` is another function.
     """
 
+    transform: Callable[[torch.Tensor], torch.Tensor]
+
     def __init__(
         self,
         name: str,
@@ -44,12 +47,9 @@ class Extractor(Network):
     @cached_property
     def identity(self) -> dict[str, str | None]:
         """Name, SHA-256 of the weights and resize: features of others must not be compared. None is not known."""
-        size = self.transform.size if isinstance(self.transform, Transform) else None
-        return {
-            "name": self.name,
-            "weights": self.weights_hash(),
-            "resize": size and f"{size} {self.transform.mode}",
-        }
+        how = self.transform
+        resize = f"{how.size} {how.mode}" if isinstance(how, Transform) and how.size else None
+        return {"name": self.name, "weights": self.weights_hash(), "resize": resize}
 
     @torch.inference_mode()
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -64,7 +64,9 @@ class Extractor(Network):
         return {name: values.float() for name, values in found.items()}
 
 
-def load_extractor(text: str, device: str | torch.device = "cpu", size: int | None = None, **arguments) -> Extractor:
+def load_extractor(
+    text: str, device: str | torch.device = "cpu", size: int | None = None, **arguments: Any
+) -> Extractor:
     """An extractor by its short form: `inception`, `dinov2`, `clip`, or any of `loading` that gives features.
 
     The name of one with a local file ends in the start of the file's SHA-256, so that runs with other weights differ.

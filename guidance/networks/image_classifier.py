@@ -40,6 +40,8 @@ class ImageClassifier(Network):
         ValueError: an unknown transform, or a module in training mode.
     """
 
+    module: nn.Module
+
     def __init__(
         self,
         module: nn.Module,

@@ -1,9 +1,16 @@
 """Classes of networks by name, from a closed set: nothing is imported because a string, or a file, names it."""
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 
-def known_class(name: str) -> type[nn.Module]:
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+    from transformers import PreTrainedModel
+
+
+def known_class(name: str) -> "type[ModelMixin | PreTrainedModel]":
     """The class called `name`: `transformers.CLASS`, `diffusers.CLASS`, or one of the shipped worlds.
 
     Raises:

@@ -4,18 +4,25 @@ Every function takes the name, the weights ("" for the library's own) and the wh
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .efficientnet_lite import NAMES, PACKAGE, efficientnet_lite
 from .known_classes import known_class
-from .preprocessing import CLIP, IMAGENET, Transform
+from .preprocessing import CLIP, IMAGENET, Transform, unchanged
 from .weights import check_weights, read_weights, with_weights
 from .zero_shot import ZeroShot, class_embeddings
+
+
+if TYPE_CHECKING:
+    from open_clip import CLIP as Clip
+    from timm.models import EfficientNet
 
 
 @dataclass(frozen=True)
@@ -25,19 +32,19 @@ class Parts:
     Attributes:
         name: for reports.
         module: from prepared images to features or logits.
-        transform: of images in [0, 1]; "authors" for a network that takes images in [-1, 1] as they are.
+        transform: of images in [0, 1]; `unchanged` for a network that takes images in [-1, 1] as they are.
         held: the module that holds the weights, which `module` may be a function of.
         embed_texts: B captions -> embeddings (B, D), where the network has a text tower.
     """
 
     name: str
     module: Callable
-    transform: Callable[[torch.Tensor], torch.Tensor] | str
+    transform: Callable[[torch.Tensor], torch.Tensor]
     held: nn.Module
     embed_texts: Callable[[list[str]], torch.Tensor] | None = None
 
 
-def torchvision_logits(name: str, weights: str, spec: str, **arguments) -> Parts:
+def torchvision_logits(name: str, weights: str, spec: str, **arguments: Any) -> Parts:
     module, size = with_weights(spec, lambda: _torchvision(name, weights, arguments))
     return Parts(spec, module, Transform(size, *IMAGENET), module)
 
@@ -72,7 +79,7 @@ def _torchvision(name: str, weights: str, arguments: dict) -> tuple[nn.Module, i
     return module, getattr((entry or known.DEFAULT).transforms(), "crop_size", [None])[0]
 
 
-def timm_logits(name: str, weights: str, spec: str, **arguments) -> Parts:
+def timm_logits(name: str, weights: str, spec: str, **arguments: Any) -> Parts:
     timm = package("timm")
 
     def build() -> nn.Module:
@@ -88,7 +95,7 @@ def timm_logits(name: str, weights: str, spec: str, **arguments) -> Parts:
 
 
 def timm_features(
-    name: str, weights: str, spec: str, size: int | None = None, mode: str = "bicubic", **arguments
+    name: str, weights: str, spec: str, size: int | None = None, mode: str = "bicubic", **arguments: Any
 ) -> Parts:
     """The pooled feature of a model with `img_size`; both sides are resized without a crop."""
     timm = package("timm")
@@ -99,7 +106,7 @@ def timm_features(
     module = with_weights(
         name, lambda: timm.create_model(name, pretrained=True, num_classes=0, img_size=size, **arguments)
     )
-    return Parts(f"timm/{name}", module, timm_transform(module, size, mode), module)
+    return Parts(f"timm/{name}", module, timm_transform(module.pretrained_cfg, size, mode), module)
 
 
 def lite_logits(name: str, weights: str, spec: str) -> Parts:
@@ -114,28 +121,29 @@ def lite_features(name: str, weights: str, spec: str, size: int | None = None, m
     return Parts(name, module, transform, module)
 
 
-def _lite(name: str, weights: str, spec: str, size: int = 224, mode: str = "bicubic") -> tuple[nn.Module, Transform]:
+def _lite(
+    name: str, weights: str, spec: str, size: int = 224, mode: str = "bicubic"
+) -> "tuple[EfficientNet, Transform]":
     if weights:
         raise ValueError(f"{spec}: the weights are those of a package; for others name timm:{NAMES['lite0']}:FILE")
     timm, held = package("timm"), package(PACKAGE, PACKAGE.replace("_", "-"))
     module = with_weights(spec, lambda: efficientnet_lite(name, timm, held))
-    return module, timm_transform(module, size, mode)
+    return module, timm_transform(module.pretrained_cfg, size, mode)
 
 
 def random_features(
-    name: str, seed: str, spec: str, size: int | None = None, mode: str = "bicubic", **arguments
+    name: str, seed: str, spec: str, size: int | None = None, mode: str = "bicubic", **arguments: Any
 ) -> Parts:
     """The global generator is left alone."""
     timm, size = package("timm"), size or 224
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed or 0))
         module = timm.create_model(name, pretrained=False, num_classes=0, img_size=size, **arguments)
-    return Parts(f"random/{name}/{int(seed or 0)}", module, timm_transform(module, size, mode), module)
+    return Parts(f"random/{name}/{int(seed or 0)}", module, timm_transform(module.pretrained_cfg, size, mode), module)
 
 
-def timm_transform(module: nn.Module, size: int, mode: str = "bilinear") -> Transform:
-    """Mean and deviation are the model's own."""
-    config = module.pretrained_cfg
+def timm_transform(config: Mapping[str, Any], size: int, mode: str = "bilinear") -> Transform:
+    """Mean and deviation are those of the model's `pretrained_cfg`."""
     return Transform(size, tuple(config["mean"]), tuple(config["std"]), mode)
 
 
@@ -167,7 +175,7 @@ def open_clip_features(name: str, weights: str, spec: str, size: int | None = No
     return Parts(f"open_clip/{name}", model.encode_image, transform, model, embed)
 
 
-def _open_clip(name: str, weights: str) -> tuple[nn.Module, Callable[[list[str]], torch.Tensor]]:
+def _open_clip(name: str, weights: str) -> "tuple[Clip, Callable[[list[str]], torch.Tensor]]":
     open_clip = package("open_clip", "open_clip_torch")
     if not weights:
         raise ValueError("open_clip has several weights for a model; name one of its tags, or a safetensors file")
@@ -194,7 +202,7 @@ def pretrained_logits(name: str, folder: str, spec: str) -> Parts:
         return cls.from_pretrained(folder, use_safetensors=True, **safe)
 
     module = with_weights(spec, build)
-    return Parts(spec, module, "authors", module)
+    return Parts(spec, module, unchanged, module)
 
 
 def local_features(folder: str, weights: str, spec: str, size: int | None = None, mode: str = "bilinear") -> Parts:
@@ -231,7 +239,7 @@ def _eight_bits(images: torch.Tensor) -> torch.Tensor:
     return (images * 255).round().to(torch.uint8)
 
 
-def package(module: str, name: str | None = None):
+def package(module: str, name: str | None = None) -> ModuleType:
     """The module of an optional package, imported when it is needed.
 
     Raises:

@@ -18,6 +18,9 @@ A string may come from a file that somebody else wrote. So libraries, and the ar
 closed list; weights are read from safetensors only.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from . import libraries
@@ -35,7 +38,7 @@ ALIASES = {
     },
 }
 #: By what is asked of a network: the libraries that have it.
-LIBRARIES = {
+LIBRARIES: dict[str, dict[str, Callable[..., Parts]]] = {
     "logits": {
         "torchvision": libraries.torchvision_logits,
         "timm": libraries.timm_logits,
@@ -60,7 +63,7 @@ ARGUMENTS: dict[str, dict[str, type]] = {
 }
 
 
-def load(spec: str, head: str, kind: str, device: str | torch.device = "cpu", **how) -> Parts:
+def load(spec: str, head: str, kind: str, device: str | torch.device = "cpu", **how: Any) -> Parts:
     """What `spec` names, in eval mode, its parameters frozen, on `device`.
 
     Args:

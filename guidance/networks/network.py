@@ -22,7 +22,7 @@ class Network(nn.Module):
         name: for reports, and part of the identity.
         module: from prepared images (B, C, H, W) to `head` (B, D). It may also return a dict with "features" and
             "logits", or an object with `logits` (transformers). A bound method of a module is a function of it.
-        transform: from images to prepared images.
+        transform: from images to prepared images, or its name.
         head: "features" or "logits": what a plain tensor is.
         weights: SHA-256 of the weights, or the module that holds them where `module` does not.
     """
@@ -31,7 +31,7 @@ class Network(nn.Module):
         self,
         name: str,
         module: Callable,
-        transform: Callable[[torch.Tensor], torch.Tensor],
+        transform: Callable[[torch.Tensor], torch.Tensor] | str,
         head: str = "features",
         weights: str | nn.Module | None = None,
     ):

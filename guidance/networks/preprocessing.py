@@ -50,6 +50,9 @@ AS_IS = Transform()
 class Normalise(nn.Module):
     """Images in [-1, 1] as a network trained on `((x + 1) / 2 - mean) / std` wants them; one number a channel."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         # On the device of the classifier: numbers made into a tensor in each call would make the host wait.
@@ -60,13 +63,21 @@ class Normalise(nn.Module):
         return ((images + 1) / 2 - self.mean) / self.std
 
 
+def unchanged(images: torch.Tensor) -> torch.Tensor:
+    return images
+
+
 def preset(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """The transform of images in [-1, 1] called `name`: "authors" (none), "imagenet" or "clip".
 
     Raises:
         ValueError: another name.
     """
-    presets = {"authors": lambda images: images, "imagenet": Normalise(*IMAGENET), "clip": Normalise(*CLIP)}
+    presets: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "authors": unchanged,
+        "imagenet": Normalise(*IMAGENET),
+        "clip": Normalise(*CLIP),
+    }
     if name not in presets:
         raise ValueError(f"transform must be {', '.join(presets)} or a callable, got {name!r}")
     return presets[name]

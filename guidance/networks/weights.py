@@ -3,10 +3,14 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+
+T = TypeVar("T")
 
 
 def check_weights(path: Path) -> None:
@@ -29,7 +33,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"cannot read weights from {path}: {error}") from None
 
 
-def with_weights(name: str, build: Callable):
+def with_weights(name: str, build: Callable[[], T]) -> T:
     """What `build` makes. Raises ValueError, in one line, whatever goes wrong."""
     try:
         return build()
@@ -49,5 +53,5 @@ def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     for name, values in sorted(tensors.items()):
         values = values.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

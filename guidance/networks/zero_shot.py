@@ -44,6 +44,8 @@ class ZeroShot(nn.Module):
         scale: factor on the cosines, 100 for CLIP; its inverse is the temperature that the model was trained to.
     """
 
+    embeddings: torch.Tensor
+
     def __init__(self, tower: nn.Module, embeddings: torch.Tensor, scale: float):
         super().__init__()
         self.tower, self.scale = tower, scale

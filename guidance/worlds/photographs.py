@@ -59,10 +59,9 @@ def _read(name: str) -> torch.Tensor:
 
     package, file = name.split("/")
     found = importlib.util.find_spec(package)
-    if found is None:
+    if found is None or found.origin is None:
         raise ValueError("the photographs come with scikit-image (pip install scikit-image)")
     folder = {"sklearn": "datasets/images", "skimage": "data"}[package]
     with Image.open(Path(found.origin).parent / folder / file) as image:
-        image = image.convert("RGB")
-        half = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+        half = image.convert("RGB").resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
         return torch.from_numpy(np.array(half)).permute(2, 0, 1).float() / 255

@@ -50,7 +50,7 @@ class Scenes:
     def __len__(self) -> int:
         return self.background.shape[0]
 
-    def __getitem__(self, index) -> "Scenes":
+    def __getitem__(self, index: slice | torch.Tensor) -> "Scenes":
         """The scenes that `index` (a slice, or a tensor of indices) selects."""
         return Scenes(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 

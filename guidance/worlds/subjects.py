@@ -35,7 +35,7 @@ def load_subject(
     measure = partial({"shapes": shapes_measure, "digits": digits_measure}[world].measure, judge)
     identity = {"name": folder.name, "weights": weights_sha256(judge)}
     settings = {"conditions": f"of the {world} world", "extractor": identity}
-    if world == "digits":
+    if isinstance(judge, DigitsClassifier):
         reference = reference or Reference.of(digits_measure.real_features(judge))
         return Subject(digits_measure.label, measure, reference, settings)
     if scenes is not None:
@@ -61,7 +61,9 @@ def load_world_extractor(world: str, assets: Path, device: str | torch.device = 
     return Extractor(folder.name, features, device=device, weights=judge)
 
 
-def _load_judge(world: str, assets: Path, device: str | torch.device) -> tuple[torch.nn.Module, Path]:
+def _load_judge(
+    world: str, assets: Path, device: str | torch.device
+) -> tuple[DigitsClassifier | ShapesClassifier, Path]:
     if world not in WORLDS:
         raise ValueError(f"there is no world {world!r}; there are {' and '.join(WORLDS)}")
     kind, name = {"shapes": (ShapesClassifier, "shapes-classifier"), "digits": (DigitsClassifier, "digits-judge")}[

@@ -1,4 +1,4 @@
-"""Every scheduler that diffusers ships: its levels are known and agree with its own algebra, or it says here why not."""
+"""Every scheduler that diffusers ships: its levels are known and agree with its algebra, or it says here why not."""
 
 import inspect
 

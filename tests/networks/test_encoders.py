@@ -8,6 +8,7 @@ from torchvision import models
 
 from diffusion_guidance.networks.encoders import Encoder, load_encoder, random_encoder
 from diffusion_guidance.networks.extractors import CLIP, IMAGENET
+from diffusion_guidance.networks.libraries import Parts
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 from diffusion_guidance.networks.weights import weights_sha256
 
@@ -116,6 +117,13 @@ def test_the_digest_sees_names_types_and_values():
     others = [digest(b=torch.ones(4)), digest(a=torch.ones(2, 2)), digest(a=torch.ones(4).double())]
     others += [digest(a=torch.tensor([1.0, 1, 1, 2])), digest(a=torch.ones(4).view(torch.int32))]
     assert len({one, *others}) == 6
+
+
+def test_a_network_that_prepares_images_itself_is_refused(monkeypatch):
+    parts = Parts("inception-v3", torch.nn.Identity(), lambda images: images * 255, torch.nn.Identity())
+    monkeypatch.setattr("diffusion_guidance.networks.encoders.load", lambda *_, **__: parts)
+    with pytest.raises(ValueError, match="inception-v3 prepares images itself"):
+        load_encoder("inception")
 
 
 def test_errors_say_what_to_do(tmp_path):

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ...core.protocols import Pipeline
 from .layout import PLAIN, Layout
-from .observed import Call, Observed
+from .observed import Call, Observed, Output
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,18 @@ class Evaluation:
 
     Attributes:
         pipe: the pipeline.
-        module: the denoiser that ran (of several, the one of this step).
+        module: the denoiser that ran (of several, the one of this step); None where an evaluation is only tried.
         cond, uncond: the two predictions.
         output: what the pipeline gave the scheduler: combined and post-processed.
         aside: output of the last call that does not belong to classifier-free guidance, or None.
     """
 
-    pipe: object
-    module: torch.nn.Module
+    pipe: Pipeline
+    module: torch.nn.Module | None
     cond: torch.Tensor
     uncond: torch.Tensor
     output: torch.Tensor
-    aside: torch.Tensor | None = None
+    aside: Output | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Family:
     cond_first: bool = False
     negated: bool = False
     listed: bool = False
-    time: Callable[[torch.Tensor, object], torch.Tensor] | None = lambda timestep, pipe: timestep
+    time: Callable[[torch.Tensor, Pipeline], torch.Tensor] | None = lambda timestep, pipe: timestep
     prediction_type: str | None = None
     weight: str | Weight | None = None
     doubled: bool = False
@@ -110,7 +111,7 @@ class Family:
     inside: Layout = PLAIN
     outside: Layout = PLAIN
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.calls not in (1, 2) and type(self) is Family:
             raise ValueError(f"a family calls its denoiser once or twice a step, got calls={self.calls}")
         if self.names and not {"cond", "uncond"} <= set(self.names):
@@ -127,8 +128,9 @@ class Family:
 
     def is_guided(self, observed: Observed) -> bool:
         """Whether the pipeline ran the unconditional pass in this step."""
-        if self.guided is not None:
-            return observed.once("guided", lambda: self.guided(observed.calls[0]))
+        guided = self.guided
+        if guided is not None:
+            return observed.once("guided", lambda: guided(observed.calls[0]))
         samples = len(observed.sample) // (2 if self.doubled else 1)
         return sum(len(call.output) for call in observed.calls) >= 2 * samples
 
@@ -189,17 +191,22 @@ class Family:
         Raises:
             ValueError: it is not known where the sample or the time goes.
         """
-        self._check_known(timestep is observed.timestep, observed)
+        if self.sample is None:
+            raise ValueError(
+                f"a callback evaluates {self._network(observed.pipe)} at another sample, and the sample was not found "
+                "among its arguments; pass attach(..., family=Family(...)) with sample=NAME"
+            )
         given, time = call.arguments[self.sample], call.arguments[self.timestep]
-        placed = self._placed(given, scaled(sample))
+        given = torch.stack(list(given)) if self.listed else given
+        placed = self.inside.place(given, scaled(sample))
         if timestep is not observed.timestep:
             time, before = self._time(time, timestep, observed.pipe), time
             if _of_tokens(before):  # clean tokens, at time 0, were pasted into the sample and stay
                 time = torch.where(before == 0, before, time)
         if _of_tokens(time):
-            current = self._placed(given, scaled(self.stepped(observed)[1]))
+            current = self.inside.place(given, scaled(self.stepped(observed)[1]))
             placed = torch.where(given == current, placed, given)
-        return call.arguments | {self.sample: placed, self.timestep: time}
+        return call.arguments | {self.sample: list(placed) if self.listed else placed, self.timestep: time}
 
     def finish(self, prediction: torch.Tensor, observed: Observed) -> torch.Tensor:
         """What the scheduler is given for `prediction` (B, ...): in the pipeline's dtype, twice where it steps its
@@ -212,25 +219,15 @@ class Family:
             prediction = torch.cat([prediction, output[:, sample.shape[1] :]], 1)
         return prediction
 
-    def _check_known(self, own_time: bool, observed: Observed) -> None:
-        name = f"{type(observed.pipe).__name__}.{self.denoiser}"
-        if self.sample is None:
-            raise ValueError(
-                f"a callback evaluates {name} at another sample, and the sample was not found among its arguments; "
-                "pass attach(..., family=Family(...)) with sample=NAME"
-            )
-        if self.time is None and not own_time:
-            raise ValueError(
-                f"a callback evaluates {name} at another time, and the time that it is given is not a known function "
-                "of the scheduler's; pass attach(..., family=Family(...)) with time=FUNCTION"
-            )
+    def _network(self, pipe: Pipeline) -> str:
+        return f"{type(pipe).__name__}.{self.denoiser}"
 
-    def _placed(self, given: torch.Tensor | list, sample: torch.Tensor) -> torch.Tensor | list:
-        if self.listed:
-            return list(self.inside.place(torch.stack(list(given)), sample))
-        return self.inside.place(given, sample)
-
-    def _time(self, given: torch.Tensor, timestep: torch.Tensor, pipe) -> torch.Tensor:
+    def _time(self, given: torch.Tensor | float, timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
+        if self.time is None:
+            raise ValueError(
+                f"a callback evaluates {self._network(pipe)} at another time, and the time that it is given is not a "
+                "known function of the scheduler's; pass attach(..., family=Family(...)) with time=FUNCTION"
+            )
         if not isinstance(given, torch.Tensor):
             return self.time(timestep, pipe)
         # Off the grid a time may lie between integers.

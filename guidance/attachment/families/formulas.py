@@ -3,26 +3,27 @@
 import torch
 
 from ...core.combine import classifier_free_guidance, per_sample, sample_norm
+from ...core.protocols import Pipeline
 from .base import Evaluation, PostProcessing
 from .observed import Call
 
 
-def per_mille(timestep: torch.Tensor, pipe) -> torch.Tensor:
+def per_mille(timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
     """Flux and QwenImage: 1 is noise, 0 is data."""
     return timestep / 1000
 
 
-def reversed_time(timestep: torch.Tensor, pipe) -> torch.Tensor:
+def reversed_time(timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
     """Lumina2: 0 is noise, 1 is data."""
     return 1 - timestep / pipe.scheduler.config.num_train_timesteps
 
 
-def reversed_per_mille(timestep: torch.Tensor, pipe) -> torch.Tensor:
+def reversed_per_mille(timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
     """Z-Image: 0 is noise, 1 is data."""
     return (1000 - timestep) / 1000
 
 
-def sana_time(timestep: torch.Tensor, pipe) -> torch.Tensor:
+def sana_time(timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
     """Sana: scaled as its network's configuration says."""
     return timestep * pipe.transformer.config.timestep_scale
 
@@ -104,6 +105,8 @@ def rescaled(prediction: torch.Tensor, evaluation: Evaluation) -> torch.Tensor:
 
 def skip_layers_added(prediction: torch.Tensor, evaluation: Evaluation) -> torch.Tensor:
     """Skip-layer guidance: away from the prediction that the network makes without some layers."""
+    if not isinstance(evaluation.aside, torch.Tensor):
+        return prediction  # nothing was added
     return prediction + (evaluation.cond - evaluation.aside) * evaluation.pipe._skip_layer_guidance_scale
 
 
@@ -125,7 +128,7 @@ NORM_LIMIT = PostProcessing(
 )
 
 
-def scheduler_time(timestep: torch.Tensor, pipe) -> torch.Tensor:
+def scheduler_time(timestep: torch.Tensor, pipe: Pipeline) -> torch.Tensor:
     """Most: the scheduler's own."""
     return timestep
 

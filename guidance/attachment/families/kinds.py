@@ -5,6 +5,7 @@ the pipeline's weight, is what the pipeline itself would step. The numbers are f
 what the pipeline combined: they change with the noise level, and no pipeline keeps them where they can be read.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -81,6 +82,8 @@ class Sliced(Family):
 
     def _share(self, observed: Observed) -> torch.Tensor:
         cond, uncond = super().split([call.output for call in observed.calls], observed, observed.sample)
+        if uncond is None:
+            raise ValueError("without an unconditional prediction the weights of the slices are not seen")
         others = [dim for dim in range(cond.ndim) if dim != self.dim]
         direction, moved = (cond - uncond).double(), (self.stepped(observed)[0] - uncond).double()
         square = direction.square().sum(others, keepdim=True)
@@ -96,12 +99,19 @@ class Preconditioned(Family):
     """
 
     def split(self, outputs: list, observed: Observed, sample: torch.Tensor) -> Pair:
-        pair = super().split(outputs, observed, sample)
         numbers = observed.once("numbers", partial(self._numbers, observed)).to(sample.dtype)
-        cond, uncond = (x if x is None else numbers[0] * x + numbers[1] * sample for x in pair)
-        return cond, uncond
+        cond, uncond = super().split(outputs, observed, sample)
+        cond = numbers[0] * cond + numbers[1] * sample
+        return cond, None if uncond is None else numbers[0] * uncond + numbers[1] * sample
 
-    def inputs(self, call: Call, sample, timestep, observed: Observed, scaled) -> dict:
+    def inputs(
+        self,
+        call: Call,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        observed: Observed,
+        scaled: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict:
         given = self.inside.select(call.arguments[self.sample], sample)[: len(sample)]
         current = self.stepped(observed)[1]
         factor = multiple(current, given).to(sample.dtype)

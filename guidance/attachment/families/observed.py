@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
+
+from ...core.protocols import Pipeline
+
+
+Output = torch.Tensor | list[torch.Tensor]  # a prediction, or one for each sample
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +27,7 @@ class Call:
 
     module: torch.nn.Module
     arguments: dict
-    output: torch.Tensor | list[torch.Tensor]
+    output: Output
     name: str = ""
     returned: object = None
 
@@ -36,22 +43,22 @@ class Observed:
         aside: output of the last call that does not belong to classifier-free guidance, or None.
     """
 
-    pipe: object
+    pipe: Pipeline
     calls: tuple[Call, ...]
     output: torch.Tensor
     timestep: torch.Tensor
     sample: torch.Tensor
-    aside: torch.Tensor | None = None
-    _found: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    aside: Output | None = None
+    _found: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def once(self, name: str, find: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def once(self, name: str, find: Callable[[], Found]) -> Found:
         """`find()`, evaluated once in this step."""
         if name not in self._found:
             self._found[name] = find()
         return self._found[name]
 
 
-def prediction_of(output: object) -> object:
+def prediction_of(output: Any) -> Any:
     """The prediction in what a network returned: the first entry of a tuple, a dictionary or a diffusers output.
 
     A list of tensors is one prediction, one tensor a sample; so is a tensor.

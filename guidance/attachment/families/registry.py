@@ -1,5 +1,6 @@
 """The registry of families: which describes a pipeline, by the name of its class."""
 
+from ...core.protocols import Pipeline
 from .base import Family
 
 
@@ -16,7 +17,7 @@ def known_pipelines() -> list[str]:
     return sorted({name for family in _FAMILIES for name in family.pipelines})
 
 
-def registered_family(pipe) -> Family | None:
+def registered_family(pipe: Pipeline) -> Family | None:
     """The family of `pipe`, by the names of its class and its base classes, the nearest first; None without one.
 
     Raises:
@@ -34,7 +35,7 @@ def registered_family(pipe) -> Family | None:
     return None
 
 
-def find_family(pipe) -> Family:
+def find_family(pipe: Pipeline) -> Family:
     """As `registered_family`.
 
     Raises:

@@ -31,7 +31,7 @@ class Estimate:
 
     def as_row(self) -> dict:
         """Fields for a report: the value, `NAME_interval`, and `NAME_warning` if there is one."""
-        row = {self.name: self.value}
+        row: dict = {self.name: self.value}
         if self.interval is not None:
             row[f"{self.name}_interval"] = list(self.interval)
         return row | ({f"{self.name}_warning": self.warning} if self.warning else {})
@@ -47,6 +47,7 @@ def mean_estimate(name: str, values: torch.Tensor | np.ndarray, warning: str | N
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"{name} needs one value a sample, and at least one sample, got the shape {values.shape}")
     value = float(values.mean(dtype=np.float64))
+    interval: tuple[float, float] | None
     if not np.isfinite(value):
         raise ValueError(f"{name}: a value is not finite")
     if values.dtype == bool:

@@ -24,10 +24,10 @@ class Moments:
         count: number of vectors seen.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count = 0
-        self._mean: np.ndarray | None = None
-        self._scatter: np.ndarray | None = None  # upper triangle, the rest 0; in Fortran order BLAS updates it in place
+        self._mean = np.zeros(0)
+        self._scatter = np.zeros((0, 0))  # upper triangle, the rest 0; in Fortran order BLAS updates it in place
 
     @classmethod
     def of(cls, features: torch.Tensor | np.ndarray) -> "Moments":
@@ -37,12 +37,12 @@ class Moments:
     @property
     def dim(self) -> int:
         """D, the length of a vector; 0 before the first."""
-        return 0 if self._mean is None else len(self._mean)
+        return len(self._mean)
 
     @property
     def mean(self) -> np.ndarray:
         """(D,) float64. Raises ValueError before the first vector."""
-        if self._mean is None:
+        if not self.count:
             raise ValueError("no features were given: the mean of nothing is undefined")
         return self._mean
 
@@ -73,7 +73,7 @@ class Moments:
         return self
 
     def _add(self, count: int, mean: np.ndarray, centred: np.ndarray) -> "Moments":
-        if self._mean is None:
+        if not self.count:
             self._mean = np.zeros_like(mean)
             self._scatter = np.zeros((len(mean), len(mean)), order="F")
         elif len(mean) != self.dim:

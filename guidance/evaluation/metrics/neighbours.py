@@ -25,8 +25,8 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[to
     Raises:
         ValueError: other dimensions, features that are not finite, or not more than k samples on a side.
     """
-    real, fake = _sides(real, fake, k)
-    return _inside(fake, real, neighbour_radii(real, k)), _inside(real, fake, neighbour_radii(fake, k))
+    x, y = _sides(real, fake, k)
+    return _inside(y, x, neighbour_radii(x, k)), _inside(x, y, neighbour_radii(y, k))
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,10 +38,10 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[to
     Raises:
         ValueError: as `precision_recall`.
     """
-    real, fake = _sides(real, fake, k)
-    radii = neighbour_radii(real, k)
-    counts = [(distances < radii).sum(1) for distances in _blocks(fake, real)]
-    nearest = torch.cat([distances.amin(1) for distances in _blocks(real, fake)])
+    x, y = _sides(real, fake, k)
+    radii = neighbour_radii(x, k)
+    counts = [(distances < radii).sum(1) for distances in _blocks(y, x)]
+    nearest = torch.cat([distances.amin(1) for distances in _blocks(x, y)])
     return torch.cat(counts).double() / k, nearest < radii
 
 

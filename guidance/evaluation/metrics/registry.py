@@ -5,7 +5,7 @@ and command lines then know it. Functions are named as `MODULE:FUNCTION` of this
 costs no imports.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -66,7 +66,7 @@ LABELS: dict[str, str] = {name: label for metric in _ALL for name, label in metr
 LOWER_IS_BETTER = frozenset(name for metric in _ALL if metric.lower_is_better for name in metric.fields)
 
 
-def find_metrics(names) -> list[Metric]:
+def find_metrics(names: Sequence[str]) -> list[Metric]:
     """The metrics of sets of these names. Raises ValueError for another name."""
     if unknown := sorted(set(names) - set(MEASURES)):
         raise ValueError(f"unknown measure {', '.join(unknown)}; known are {', '.join(MEASURES)}")

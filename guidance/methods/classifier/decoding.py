@@ -1,13 +1,17 @@
 """Latents to pictures with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from ...core.step import Step
 
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 Decoder = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor] | None
 
@@ -37,7 +41,7 @@ def place(module: torch.nn.Module, device: torch.device) -> None:
         module.to(device)
 
 
-def latent_decoder(vae: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from latents in the diffusion model's scaling to pictures in about [-1, 1], with a gradient.
 
     The scaling is read in the autoencoder's configuration, as pipelines do: `z / scaling_factor + shift_factor`, or
@@ -78,12 +82,12 @@ def latent_decoder(vae: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tenso
     return decode
 
 
-def _constant(values, like: torch.Tensor) -> torch.Tensor:
+def _constant(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
 
 
 @contextmanager
-def _no_weight_gradients(module: torch.nn.Module):
+def _no_weight_gradients(module: torch.nn.Module) -> Iterator[None]:
     wanted = [each for each in module.parameters() if each.requires_grad]
     for each in wanted:
         each.requires_grad_(False)

@@ -77,7 +77,13 @@ def class_gradient(
         return torch.cat([_gradient(classifier, *part, tau_joint, tau_marginal) for part in parts])
 
 
-def _gradient(classifier, x: torch.Tensor, labels: torch.Tensor, tau_joint: float, tau_marginal: float) -> torch.Tensor:
+def _gradient(
+    classifier: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    tau_joint: float,
+    tau_marginal: float,
+) -> torch.Tensor:
     x = x.detach().clone().requires_grad_(True)  # a tensor made in inference mode can have no gradient
     with torch.enable_grad():
         logits = classifier(x)

@@ -84,7 +84,7 @@ class ClassifierGuidance(Callback):
         self.labels, self.chunk, self._highest = labels, chunk, highest(labels)
         given = classifier_of(classifier)
         self.classifier, self.replaced = guiding(given, self.reading.softplus, strict=reading.softplus is not None)
-        if isinstance(given, torch.nn.Module) and not isinstance(given, ImageClassifier):
+        if isinstance(self.classifier, torch.nn.Module) and not isinstance(given, ImageClassifier):
             self.classifier = ImageClassifier(self.classifier, name=type(given).__name__)
         self.decoder = _tiny(decoder) if isinstance(decoder, str) else decoder
 
@@ -132,7 +132,7 @@ def _within_bounds(config: Mapping, x0: torch.Tensor, moved: torch.Tensor) -> to
     """DDIM clips x0 but keeps the noise: where it clips, a shift would act through the noise alone, backwards."""
     if not config.get("clip_sample"):
         return moved
-    bound = config.clip_sample_range
+    bound = config["clip_sample_range"]
     return torch.where(x0.abs() <= bound, moved.clamp(-bound, bound), x0)
 
 

@@ -48,7 +48,9 @@ def frozen_copy(module: nn.Module) -> nn.Module:
 
     Moving or casting the copy leaves the original as it is, and the other way round.
     """
-    memo = {id(each): nn.Parameter(each.detach(), requires_grad=False) for each in module.parameters()}
+    memo: dict[int, torch.Tensor] = {
+        id(each): nn.Parameter(each.detach(), requires_grad=False) for each in module.parameters()
+    }
     memo |= {id(each): each.detach() for each in module.buffers()}
     return copy.deepcopy(module, memo)
 

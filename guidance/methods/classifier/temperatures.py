@@ -32,8 +32,8 @@ def reliability(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15, adap
         bins: of equal width over (0, 1]; an empty one has zeros.
         adaptive: bins of equal counts instead, in the order of the probabilities; equal ones in the given order.
     """
-    log_probabilities, labels = _checked(logits, labels)
-    confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels
+    log_probabilities, true = _checked(logits, labels)
+    confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == true
     if adaptive:
         order = np.argsort(confidence, kind="stable")
         number = np.empty(len(order), dtype=int)
@@ -56,15 +56,15 @@ def expected_calibration_error(
 def brier_score(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean over the samples of the squared distance of the probabilities to the true class, summed over the classes;
     in [0, 2]."""
-    log_probabilities, labels = _checked(logits, labels)
-    true = np.eye(log_probabilities.shape[1])[labels]
-    return float(np.square(np.exp(log_probabilities) - true).sum(1).mean())
+    log_probabilities, true = _checked(logits, labels)
+    certain = np.eye(log_probabilities.shape[1])[true]
+    return float(np.square(np.exp(log_probabilities) - certain).sum(1).mean())
 
 
 def negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """Mean of -log p of the true class, in nats; log K for a classifier that knows nothing."""
-    log_probabilities, labels = _checked(logits, labels)
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+    log_probabilities, true = _checked(logits, labels)
+    return float(-log_probabilities[np.arange(len(true)), true].mean())
 
 
 def calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> dict[str, float]:
@@ -101,13 +101,13 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor, prior: float = 1
     from scipy.optimize import brentq  # lazy: slow to import
 
     # Log probabilities in place of the logits: tau times either gives the same probabilities.
-    values, labels = _checked(logits, labels)
-    count = len(labels)
-    true = (values[np.arange(count), labels].sum() + prior * values.mean()) / (count + prior)
+    values, true = _checked(logits, labels)
+    count = len(true)
+    wanted = (values[np.arange(count), true].sum() + prior * values.mean()) / (count + prior)
 
     def slope(log_tau: float) -> float:
         weights = np.exp(np.exp(log_tau) * (values - values.max(1, keepdims=True)))
-        return float(((weights * values).sum(1) / weights.sum(1)).mean() - true)
+        return float(((weights * values).sum(1) / weights.sum(1)).mean() - wanted)
 
     low, high = -np.log(LIMIT), np.log(LIMIT)
     if slope(low) >= 0:

@@ -2,9 +2,10 @@
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ class Attentions:
             replaced.undo()
 
     @contextmanager
-    def both(self, text: torch.Tensor, image_tokens: int | None):
+    def both(self, text: torch.Tensor, image_tokens: int | None) -> Iterator[None]:
         """The batch holds every sample twice: with the prompt, and with the negative prompt.
 
         Args:
@@ -64,7 +65,7 @@ class Attentions:
             self._local.state = None
 
     @contextmanager
-    def crossed(self, positive: torch.Tensor, negative: torch.Tensor):
+    def crossed(self, positive: torch.Tensor, negative: torch.Tensor) -> Iterator[None]:
         """Cross attention looks at both prompts, everything else runs once."""
         self._local.state = (self._attend_crossed, (positive, negative))
         try:
@@ -72,21 +73,32 @@ class Attentions:
         finally:
             self._local.state = None
 
-    def _attend(self, part: torch.nn.Module, names: tuple[str, ...], original: Callable, *args, **kwargs):
+    def _attend(
+        self, part: torch.nn.Module, names: tuple[str, ...], original: Callable, *args: Any, **kwargs: Any
+    ) -> Any:
         state = getattr(self._local, "state", None)
         if state is None:
             return original(*args, **kwargs)
         attend, given = state
         return attend(part, original, dict(zip(names, args, strict=False)) | kwargs, *given)
 
-    def _attend_both(self, part, original, arguments, text, image_tokens):
+    def _attend_both(
+        self,
+        part: torch.nn.Module,
+        original: Callable,
+        arguments: dict,
+        text: torch.Tensor,
+        image_tokens: int | None,
+    ) -> Any:
         states, own = arguments["hidden_states"], arguments.get("encoder_hidden_states")
-        itself = own is None or own is states
-        if itself and (image_tokens is None or states.shape[1] != text.shape[1] + image_tokens):
-            return original(**arguments)  # of the image, or of the text, to itself
+        tokens = states.shape[1]  # of the image
+        if own is None or own is states:
+            if image_tokens is None or tokens != text.shape[1] + image_tokens:
+                return original(**arguments)  # of the image, or of the text, to itself
+            tokens = image_tokens
 
         def mix(found: torch.Tensor) -> torch.Tensor:
-            return self._halves(found, found.shape[1] - (image_tokens if itself else states.shape[1]))
+            return self._halves(found, found.shape[1] - tokens)
 
         if _projection(part) is not None:
             result = self._mixing(mix, original, arguments)
@@ -96,11 +108,23 @@ class Attentions:
         self.only_crossed &= own is text and isinstance(result, torch.Tensor)
         return result
 
-    def _attend_crossed(self, part, original, arguments, positive, negative):
+    def _attend_crossed(
+        self,
+        part: torch.nn.Module,
+        original: Callable,
+        arguments: dict,
+        positive: torch.Tensor,
+        negative: torch.Tensor,
+    ) -> Any:
         if arguments.get("encoder_hidden_states") is not positive:
             return original(**arguments)
         found: list[torch.Tensor] = []
-        self._mixing(lambda one: found.append(one) or one, original, arguments | {"encoder_hidden_states": negative})
+
+        def keep(one: torch.Tensor) -> torch.Tensor:
+            found.append(one)
+            return one
+
+        self._mixing(keep, original, arguments | {"encoder_hidden_states": negative})
         return self._mixing(lambda one: self._guide(one, found.pop()), original, arguments)
 
     def _halves(self, found: torch.Tensor, first: int) -> torch.Tensor:
@@ -108,7 +132,7 @@ class Attentions:
         guided = self._guide(*found[:, first:].chunk(2))
         return torch.cat([found[:, :first], torch.cat([guided, guided])], 1)
 
-    def _mixing(self, mix: Mix, original: Callable, arguments: dict):
+    def _mixing(self, mix: Mix, original: Callable, arguments: dict) -> Any:
         self._local.mix = mix
         try:
             return original(**arguments)

@@ -1,5 +1,7 @@
 """Arguments and results of a network with every sample twice."""
 
+from typing import Any
+
 import torch
 
 
@@ -11,7 +13,7 @@ def doubled(arguments: dict, count: int) -> dict:
     return {name: value if name in _NOT_OF_SAMPLES else _twice(value, count) for name, value in arguments.items()}
 
 
-def first_half(output, count: int):
+def first_half(output: Any, count: int) -> Any:
     """The first `count` samples of what the network returned."""
     if isinstance(output, torch.Tensor):
         return output[:count]
@@ -26,7 +28,7 @@ def padded(value: torch.Tensor, tokens: int) -> torch.Tensor:
     return torch.cat([value, missing], 1)
 
 
-def _twice(value, count: int):
+def _twice(value: Any, count: int) -> Any:
     if isinstance(value, torch.Tensor):
         return torch.cat([value, value]) if value.ndim and len(value) == count else value
     if isinstance(value, dict):

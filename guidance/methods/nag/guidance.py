@@ -13,6 +13,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from ...core.callback import Callback, Proceed
+from ...core.protocols import Pipeline
 from ...core.step import Step
 from .network import GuidedNetwork
 from .normalized import normalized_attention
@@ -65,7 +66,7 @@ class NAG(Callback):
         self._prompt: NegativePrompt | None = None
         self._networks: list[GuidedNetwork] = []
 
-    def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None]:
+    def install(self, pipe: Pipeline, is_ours: Callable[[], bool]) -> Callable[[], None]:
         """Called by `attach`: see `Callback.install`."""
         if self._prompt is not None:
             raise RuntimeError("this NAG is attached to a pipeline already; make one for each")
@@ -121,7 +122,7 @@ def _nothing() -> None:
     """Nothing was installed."""
 
 
-def _denoisers(pipe) -> list[torch.nn.Module]:
+def _denoisers(pipe: Pipeline) -> list[torch.nn.Module]:
     """The networks of `pipe` that look at a text while they denoise."""
     import inspect
 

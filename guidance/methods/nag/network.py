@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -54,19 +55,22 @@ class GuidedNetwork:
         self._replaced.undo()
         self._attentions.remove()
 
-    def _forward(self, original: Callable, *args, **kwargs):
-        if not self.on or self._prompt.positive is None or not self._is_ours():
+    def _forward(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
+        negative = self._prompt.negative
+        if not self.on or negative is None or not self._is_ours():
             return original(*args, **kwargs)
         arguments = dict(zip(self._names, args, strict=False)) | kwargs
         self._look(arguments)
         if self._name is None:
             return original(*args, **kwargs)
         self.guided = True
+        positive = arguments[self._name]
+        negative = negative.to(positive)
         if self._checked and self._attentions.only_crossed and self._mask is None:
-            positive = arguments[self._name]
-            with self._attentions.crossed(positive, self._prompt.negative.to(positive)):
+            with self._attentions.crossed(positive, negative):
                 return original(**arguments)
-        return self._both(original, arguments)
+        text, masks = self._texts(arguments, positive, negative)
+        return self._both(original, doubled(arguments, len(negative)) | {self._name: text} | masks, text)
 
     def _look(self, arguments: dict) -> None:
         """Find where the prompt is, once for each."""
@@ -75,10 +79,8 @@ class GuidedNetwork:
             self._name = self._prompt.argument(arguments)
             self._mask = self._prompt.mask_argument(arguments)
 
-    def _both(self, original: Callable, arguments: dict):
-        count = len(self._prompt.positive)
-        text, masks = self._texts(arguments)
-        arguments = doubled(arguments, count) | {self._name: text} | masks
+    def _both(self, original: Callable, arguments: dict, text: torch.Tensor) -> Any:
+        count = len(text) // 2
         image = arguments.get("hidden_states")
         tokens = image.shape[1] if image is not None and image.ndim == 3 else None
         with self._attentions.both(text, tokens):
@@ -87,10 +89,9 @@ class GuidedNetwork:
             self._check(output, count)
         return first_half(output, count)
 
-    def _texts(self, arguments: dict) -> tuple[torch.Tensor, dict]:
+    def _texts(self, arguments: dict, positive: torch.Tensor, negative: torch.Tensor) -> tuple[torch.Tensor, dict]:
         """Both prompts in one batch, and their masks; the shorter one is padded."""
-        prompt, positive = self._prompt, arguments[self._name]
-        negative, mask = prompt.negative.to(positive), self._mask
+        prompt, mask = self._prompt, self._mask
         if positive.shape[1] == negative.shape[1] and prompt.positive_mask is None and prompt.negative_mask is None:
             return torch.cat([positive, negative]), {}
         mask = mask or next((name for name in (f"{self._name}_mask",) if name in self._names), None)
@@ -103,12 +104,13 @@ class GuidedNetwork:
         given = arguments.get(mask)
         both = [given if given is not None else prompt.positive_mask, prompt.negative_mask]
         kind = next((value.dtype for value in both if value is not None), torch.bool)
-        for place, (value, of) in enumerate(zip(both, (positive, negative), strict=True)):
-            full = torch.ones(of.shape[:2], dtype=kind, device=of.device) if value is None else value
-            both[place] = padded(full.to(of.device, kind), length)
-        return torch.cat([padded(positive, length), padded(negative, length)]), {mask: torch.cat(both)}
+        texts, masks = (positive, negative), []
+        for value, text in zip(both, texts, strict=True):
+            full = text.new_ones(text.shape[:2]) if value is None else value
+            masks.append(padded(full.to(text.device, kind), length))
+        return torch.cat([padded(text, length) for text in texts]), {mask: torch.cat(masks)}
 
-    def _check(self, output, count: int) -> None:
+    def _check(self, output: Any, count: int) -> None:
         """Both halves saw the same image in every layer, unless text reached it past the attentions that are known.
         Waits for the device, in the first step alone."""
         prediction = output if isinstance(output, torch.Tensor) else output[0]

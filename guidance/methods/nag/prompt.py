@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from ...attachment.caller import running
 from ...attachment.replacement import Replacement
+from ...core.protocols import Pipeline
 
 
 class NegativePrompt:
@@ -26,7 +28,7 @@ class NegativePrompt:
         ValueError: the pipeline has no `encode_prompt`.
     """
 
-    def __init__(self, pipe, text: str, embeddings: torch.Tensor | None, begin: Callable[[], None]):
+    def __init__(self, pipe: Pipeline, text: str, embeddings: torch.Tensor | None, begin: Callable[[], None]):
         if not callable(getattr(pipe, "encode_prompt", None)):
             raise ValueError(
                 f"{type(pipe).__name__} has no encode_prompt with which NAG could encode a negative prompt"
@@ -49,24 +51,32 @@ class NegativePrompt:
     def mask_argument(self, arguments: dict) -> str | None:
         return _holding(self.positive_mask, arguments)
 
-    def _encode(self, original: Callable, *args, **kwargs):
+    def _encode(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         if running(self.pipe) is not self.pipe:
             return result  # the user's own call
-        positive = _embeddings(result)
-        if positive is None:
+        positive, self.positive_mask = self._embedded(result)
+        negative, mask = self._embeddings, None
+        if negative is None:
+            bound = inspect.signature(original).bind(*args, **kwargs).arguments
+            negative, mask = self._embedded(original(**_for(self._text, bound)))
+        self.negative, self.negative_mask = (_rows(value, len(positive)) for value in (negative, mask))
+        self.positive = positive
+        self._begin()
+        return result
+
+    def _embedded(self, result: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The first embeddings of what `encode_prompt` returned, those of the prompt, and the mask that belongs to
+        them."""
+        found = [value for value in (result if isinstance(result, tuple) else (result,)) if torch.is_tensor(value)]
+        embeddings = next((value for value in found if value.ndim == 3 and value.is_floating_point()), None)
+        if embeddings is None:
             raise ValueError(
                 f"{type(self.pipe).__name__}.encode_prompt gave no embeddings of shape (batch, tokens, channels), "
                 "which NAG needs"
             )
-        self.positive, self.positive_mask = positive
-        negative = self._embeddings, None
-        if self._embeddings is None:
-            bound = inspect.signature(original).bind(*args, **kwargs).arguments
-            negative = _embeddings(original(**_for(self._text, bound)))
-        self.negative, self.negative_mask = (_rows(value, len(self.positive)) for value in negative)
-        self._begin()
-        return result
+        masks = (value for value in found if value.shape == embeddings.shape[:2] and not value.is_floating_point())
+        return embeddings, next(masks, None)
 
 
 def _for(text: str, arguments: dict) -> dict:
@@ -85,18 +95,6 @@ def _for(text: str, arguments: dict) -> dict:
 def _rows(value: torch.Tensor | None, count: int) -> torch.Tensor | None:
     """`value` for `count` samples: of several that one encoder call made, all are the same."""
     return None if value is None else value[:1].expand(count, *value.shape[1:])
-
-
-def _embeddings(result) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-    """The first embeddings of what `encode_prompt` returned, those of the prompt, and the mask that belongs to them."""
-    values = [
-        value for value in (result if isinstance(result, tuple) else (result,)) if isinstance(value, torch.Tensor)
-    ]
-    found = next((value for value in values if value.ndim == 3 and value.is_floating_point()), None)
-    if found is None:
-        return None
-    masks = (value for value in values if value.shape == found.shape[:2] and not value.is_floating_point())
-    return found, next(masks, None)
 
 
 def _holding(wanted: torch.Tensor | None, arguments: dict) -> str | None:
