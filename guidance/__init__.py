@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from .methods.classifier.decoding import latent_decoder
     from .methods.classifier.gradient import class_gradient, class_log_prob
     from .methods.classifier.guidance import ClassifierGuidance
+    from .methods.classifier.reading import Reading
     from .methods.classifier.smooth import smoothed
+    from .methods.classifier.strength import Strength
     from .methods.classifier.temperatures import fit_temperatures
     from .methods.diffier import DiffIER
     from .methods.fit import RAAGFit, fit_raag
@@ -85,7 +87,9 @@ __all__ = [
     "ImageClassifier",
     "MissingUnconditionalError",
     "RAAGFit",
+    "Reading",
     "Step",
+    "Strength",
     "Trace",
     "assets_folder",
     "attach",

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 import torch
 
 from ..core.bounds import unbounded
-from ..core.callback import as_list, chain
+from ..core.callback import Callback, as_list, chain
 from ..core.levels import is_understood, level_at_index, network_input
 from ..core.order import check_order
 from ..core.step import Step
@@ -128,11 +128,15 @@ class Attachment:
             Replacement(self.scheduler, "step", self._step),
             Replacement(self.scheduler, "set_timesteps", self._set_timesteps),
         ]
+        self._installed: list[Callable[[], None]] = []
         try:
             _ATTACHED.add(self)
             self._recorder.install()
             for stand_in in self._stand_ins:
                 stand_in.install()
+            for callback in callbacks:
+                if isinstance(callback, Callback) and (undo := callback.install(pipe, self._is_ours)):
+                    self._installed.append(undo)
         except BaseException:
             self.detach()
             raise
@@ -149,6 +153,8 @@ class Attachment:
 
     def detach(self) -> None:
         """Restore the pipeline exactly. Detaching twice does nothing."""
+        while self._installed:
+            self._installed.pop()()
         for stand_in in self._stand_ins:
             stand_in.undo()
         self._passes.remove()
@@ -187,6 +193,13 @@ class Attachment:
         if not self._run.by_hand and len(self._recorder.calls) > MOST:
             check_stepped(self.pipe, self._recorder.calls)
         return True
+
+    def _is_ours(self) -> bool:
+        """Whether the pipeline's run, or a callback in its step, makes the call of a network that is being made."""
+        run = self._run
+        return (
+            run is not None and run.thread == threading.get_ident() and (self._recorder.paused or self._is_own_call())
+        )
 
     def _is_own_call(self) -> bool:
         run, thread = self._run, threading.get_ident()

@@ -28,12 +28,13 @@ class Recorder:
 
     Attributes:
         calls: in order.
+        paused: whether calls are the callbacks' own; see `pause`.
     """
 
     def __init__(self, networks: dict[str, torch.nn.Module], belongs: Callable[[], bool], passes: Passes):
         self._belongs, self._passes = belongs, passes
         self.calls: deque[Call] = deque(maxlen=_KEPT)
-        self._paused = False
+        self.paused = False
         self._entered: tuple[int, str, torch.nn.Module, dict, bool] | None = None
         self._names = {module: argument_names(module) for module in networks.values()}
         self._hooks = {
@@ -61,17 +62,17 @@ class Recorder:
     @contextmanager
     def pause(self):
         """Context in which calls are the callbacks' own."""
-        before, self._paused = self._paused, True
+        before, self.paused = self.paused, True
         try:
             yield
         finally:
-            self._paused = before
+            self.paused = before
 
     def _before(self, name: str, module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         thread = threading.get_ident()
         if self._entered is not None and self._entered[0] == thread:
             self._entered = None  # of a call that broke off
-        if self._paused or not self._belongs():
+        if self.paused or not self._belongs():
             return
         # Networks and pipelines change the lists and dictionaries that they hand over.
         arguments = {key: _copied(value) for key, value in by_name(self._names[module], args, kwargs).items()}

@@ -61,6 +61,7 @@ def run(args: Namespace) -> None:
     from ..evaluation.report import describe_run, write_report
     from ..methods.classifier.calibration_trace import CalibrationTrace
     from ..methods.classifier.guidance import ClassifierGuidance
+    from ..methods.classifier.reading import Reading
     from ..methods.classifier.temperatures import fit_temperatures
     from ..networks.classifiers import load_classifier
     from .calibration_report import plot, report, table
@@ -73,7 +74,7 @@ def run(args: Namespace) -> None:
         spec["classes"] = list(asked.conditions)
     conditions = list(asked.conditions) if asked else all_classes(pipe)
     classifier = load_classifier(**spec, device=pipe.device)
-    guide = ClassifierGuidance(classifier, softplus=args.softplus)
+    guide = ClassifierGuidance(classifier, reading=Reading(softplus=args.softplus))
     traces = {OFF_THE_SHELF: CalibrationTrace(classifier)}
     if guide.replaced:
         traces[SMOOTH] = CalibrationTrace(guide.classifier)
@@ -87,7 +88,8 @@ def run(args: Namespace) -> None:
         fitted, held_out = (logits_and_labels(store, key) for store in sets.values())
         rows += report(fitted, held_out, levels(sets["fit"]), classifier=key)
     temperatures = fit_temperatures(*fitted, args.ratio)
-    guidance = ClassifierGuidance(spec if len(spec) > 1 else spec["spec"], softplus=args.softplus, **temperatures)
+    reading = Reading(softplus=args.softplus, **temperatures)
+    guidance = ClassifierGuidance(spec if len(spec) > 1 else spec["spec"], reading=reading)
     facts |= {"samples": args.samples, "steps": args.steps, "guidance": to_config(guidance)}
     facts["seeds"] = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
     write_report(args.out, describe_run(**facts), rows)

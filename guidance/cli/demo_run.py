@@ -15,6 +15,7 @@ from ..evaluation.run import pipeline_draw
 from ..evaluation.study import Subject, measure_setting, row_name
 from ..methods.cfg import CFG
 from ..methods.classifier.guidance import ClassifierGuidance
+from ..methods.classifier.strength import Strength
 from ..methods.raag import RAAG
 from ..methods.trace import Trace
 from ..pipelines.loading import load_pipeline
@@ -123,7 +124,10 @@ def digits_rows() -> list[Row]:
     return [
         ({"method": "unguided", "steps": 25}, [CFG(1.0)]),
         ({"method": "cfg", "weight": 1.5, "steps": 25}, [CFG(1.5)]),
-        ({"method": "elucd", "scale": 4.0, "steps": 25}, [CFG(1.0), ClassifierGuidance(classifier, scale=4.0)]),
+        (
+            {"method": "elucd", "scale": 4.0, "steps": 25},
+            [CFG(1.0), ClassifierGuidance(classifier, Strength(scale=4.0))],
+        ),
     ]
 
 

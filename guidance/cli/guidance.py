@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.callback import Callback
 from ..core.configuration import load_guidance, parse_guidance
+from ..core.groups import grouped
 from ..core.kinds import find_kind
 from .arguments import parse_value
 
@@ -72,7 +73,7 @@ def _own(module: str, name: str, rest: str) -> Callback:
         raise ValueError(f"--guidance: {module}:{name} is not a subclass of diffusion_guidance.Callback")
     arguments = split(rest, f"{module}:{name}:{rest}")
     try:
-        return found(**arguments)
+        return found(**grouped(found, arguments))
     except TypeError as error:
         raise ValueError(f"--guidance {module}:{name}: {error}") from None
 

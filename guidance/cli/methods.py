@@ -9,17 +9,21 @@ METHODS = Path(__file__).resolve().parents[1] / "methods"
 
 def described() -> str:
     """Every callback class below `methods`, in the short form of its name, with its arguments."""
-    classes = (
-        node
-        for file in sorted(METHODS.rglob("*.py"))
-        for node in ast.parse(file.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Callback" for b in node.bases)
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in sorted(METHODS.rglob("*.py")))
+    classes = {node.name: node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)}
+    return ", ".join(
+        f"{name.lower()} ({', '.join(_arguments(kind, classes))})"
+        for name, kind in classes.items()
+        if any(isinstance(base, ast.Name) and base.id == "Callback" for base in kind.bases)
     )
-    return ", ".join(f"{node.name.lower()} ({', '.join(_arguments(node))})" for node in classes)
 
 
-def _arguments(kind: ast.ClassDef) -> list[str]:
-    """Of the constructor, without the window of steps that every callback takes."""
+def _arguments(kind: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[str]:
+    """Of the constructor, groups by their fields, without the window of steps that every callback takes."""
     constructors = (node for node in kind.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    names = [name.arg for node in constructors for name in (*node.args.args, *node.args.kwonlyargs)]
+    names: list[str] = []
+    for given in (each for node in constructors for each in (*node.args.args, *node.args.kwonlyargs)):
+        group = classes.get(given.annotation.id) if isinstance(given.annotation, ast.Name) else None
+        fields = [] if group is None else [node for node in group.body if isinstance(node, ast.AnnAssign)]
+        names += [ast.unparse(field.target) for field in fields] or [given.arg]
     return [name for name in names if name not in ("self", "start", "stop")]

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from diffusers import ConfigMixin
 
+from .groups import ungrouped
 from .step import Step
 
 
@@ -60,6 +61,10 @@ class Callback(ConfigMixin):
             return proceed(step)
         return self.guide(step, proceed)
 
+    def install(self, pipe, is_ours: Callable[[], bool]) -> Callable[[], None] | None:
+        """Called when attached, by a callback that acts within the pipeline's networks too; it returns what takes that
+        off again. `is_ours` says whether the call of a network that is being made belongs to the pipeline's run."""
+
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         """What the callback does inside its window."""
         raise NotImplementedError
@@ -69,8 +74,8 @@ class Callback(ConfigMixin):
 
 
 def settings(callback: Callback) -> dict:
-    """The arguments that `callback` was made with, by name."""
-    return {name: value for name, value in callback.config.items() if not name.startswith("_")}
+    """The arguments that `callback` was made with, by name; groups by their fields."""
+    return ungrouped({name: value for name, value in callback.config.items() if not name.startswith("_")})
 
 
 def chain(callbacks: Iterable[Callable[[Step, Proceed], torch.Tensor]]) -> Proceed:

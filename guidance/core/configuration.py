@@ -1,6 +1,5 @@
 """Guidance as data: to JSON and back, and from the short form used on command lines."""
 
-import inspect
 import json
 import os
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from .callback import Callback, settings
 from .files import write_json
+from .groups import grouped, parameters
 from .json_files import parse_json, read_json
 from .kinds import find_kind, known_kinds
 from .trust import require_plain
@@ -143,10 +143,10 @@ def _build(name: str, arguments: dict) -> Callback:
     kind = find_kind(name)
     if kind is None:
         raise ValueError(f"unknown guidance {name[:50]!r}; known are {', '.join(sorted(known_kinds()))}")
-    known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]
+    known = parameters(kind)
     if unknown := set(arguments) - set(known):
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it takes {', '.join(known)}")
     try:
-        return kind(**arguments)
+        return kind(**grouped(kind, arguments))
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from None

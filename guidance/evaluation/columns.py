@@ -1,11 +1,11 @@
 """Columns of a report that tell its rows apart: every setting of every callback that is not at its default."""
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..core.callback import Callback
 from ..core.configuration import to_config
+from ..core.groups import parameters
 from .metrics.registry import LABELS
 
 
@@ -38,10 +38,10 @@ def _settings(chain: Sequence[Callback]) -> dict[tuple[str, str], tuple[object, 
     for callback, entry in zip(chain, to_config(chain), strict=True):
         name = entry["callback"].lower()
         seen[name] += 1
-        known = inspect.signature(type(callback).__init__).parameters
+        known = parameters(type(callback))
         for argument, value in entry.items():
             if argument != "callback":
-                default = argument in known and known[argument].default == value
+                default = argument in known and known[argument] == value
                 table[name if seen[name] == 1 else f"{name}{seen[name]}", argument] = (value, default)
     return table
 

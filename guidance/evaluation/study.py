@@ -98,11 +98,20 @@ def measure_setting(
     return store, row | estimates_row(summarise(store, subject.reference, measures))
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What one row of a study is sampled and measured with: a pipeline, callbacks, arguments of its call, a subject."""
+
+    pipe: object
+    guidance: Sequence
+    call: Mapping
+    subject: Subject
+
+
 def study(
     table: Sequence[Mapping],
-    setting: Callable[[Mapping], tuple[object, Sequence, Mapping]],
+    setting: Callable[[Mapping], Setting],
     folder: Path,
-    subject: Subject,
     seeds: Sequence[int],
     *,
     measures: Sequence[str] = ("frechet",),
@@ -116,7 +125,7 @@ def study(
 
     Args:
         table: rows with the values that tell them apart, JSON-serialisable: method, weight, steps, ...
-        setting: (pipeline, callbacks, arguments of the pipeline's call) of a row.
+        setting: of a row.
         batch_size: images at once.
         chunk: images in one file; None for as many as at once.
     """
@@ -125,14 +134,14 @@ def study(
         for given in progress:
             name = row_name(given)
             progress.set_postfix_str(name)
-            pipe, guidance, call = setting(given)
+            one = setting(given)
             _, found = measure_setting(
                 Path(folder) / name,
-                pipe,
-                subject,
+                one.pipe,
+                one.subject,
                 seeds,
-                guidance,
-                call,
+                one.guidance,
+                one.call,
                 {"row": dict(given)},
                 measures=measures,
                 batch_size=batch_size,

@@ -13,8 +13,9 @@ from diffusers.configuration_utils import register_to_config
 from ..core.callback import Callback, Proceed
 from ..core.combine import classifier_free_guidance
 from ..core.step import Step
-from ..networks.classifiers import load_classifier
-from .classifier.decoding import latent_decoder
+from ..networks.classifiers import classifier_of
+from .classifier.decoding import images_of
+from .classifier.labels import Labels, class_ids
 
 
 def best_weight(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -55,7 +56,7 @@ class DynamicCFG(Callback):
         self,
         evaluator: Callable[[torch.Tensor], torch.Tensor] | str | Mapping,
         weights: Sequence[float] = (1.0, 2.0, 3.5, 5.0, 7.5),
-        labels: int | Sequence[int] | None = None,
+        labels: Labels = None,
         decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
         start: float = 0.0,
         stop: float = 1.0,
@@ -64,19 +65,15 @@ class DynamicCFG(Callback):
         if not weights or not all(isinstance(w, float | int) and math.isfinite(w) for w in weights):
             raise ValueError(f"weights must be finite numbers, at least one, got {weights!r}")
         self.weights, self.labels, self.decoder = list(weights), labels, decoder
-        if isinstance(evaluator, str):
-            evaluator = load_classifier(evaluator)
-        elif isinstance(evaluator, Mapping):
-            evaluator = load_classifier(**evaluator)
-        self.evaluator = evaluator
+        self.evaluator = classifier_of(evaluator)
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         if len(self.weights) == 1:
             return classifier_free_guidance(step.cond, step.uncond, self.weights[0])
-        decode, cond, uncond = self._decoder(step), step.to_x0(step.cond), step.to_x0(step.uncond)
+        cond, uncond = step.to_x0(step.cond), step.to_x0(step.uncond)
         with torch.no_grad():
             estimates = (classifier_free_guidance(cond, uncond, weight) for weight in self.weights)
-            scores = torch.stack([self._scores(step, decode(estimate)) for estimate in estimates])
+            scores = torch.stack([self._scores(step, images_of(step, each, self.decoder)) for each in estimates])
         weights = torch.tensor(self.weights, dtype=torch.float32).to(scores.device, non_blocking=True)
         chosen = step.notes["chosen_weight"] = best_weight(scores, weights)
         return classifier_free_guidance(step.cond, step.uncond, chosen)
@@ -91,14 +88,5 @@ class DynamicCFG(Callback):
             )
         if found.ndim == 1:
             return found.float()
-        return found.float().log_softmax(1).gather(1, self._labels(step, found)[:, None])[:, 0]
-
-    def _labels(self, step: Step, logits: torch.Tensor) -> torch.Tensor:
-        labels = step.conditioning("class_labels") if self.labels is None else torch.as_tensor(self.labels)
-        return labels.to(logits.device, torch.int64, non_blocking=True).expand(len(logits))
-
-    def _decoder(self, step: Step) -> Callable[[torch.Tensor], torch.Tensor]:
-        source = self.decoder if self.decoder is not None else step.denoiser.component("vae")
-        if source is None:
-            return lambda estimate: estimate.clamp(-1, 1)
-        return latent_decoder(source) if isinstance(source, torch.nn.Module) else source
+        ids = class_ids(self.labels, step, len(found)).to(found.device)
+        return found.float().log_softmax(1).gather(1, ids[:, None])[:, 0]

@@ -1,6 +1,6 @@
 """Classifiers by name: `load_classifier` reads a string of `loading`, which a JSON file can hold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -46,6 +46,13 @@ def load_classifier(
     own, own_size = _signed(parts.transform)
     module = parts.module.float().to(device)
     return ImageClassifier(module, transform or own, size or own_size, channels=None, name=spec).to(device)
+
+
+def classifier_of(given: Callable | str | Mapping) -> Callable:
+    """`given`, or the classifier that it names: a `spec`, or the arguments of `load_classifier` by name."""
+    if isinstance(given, str):
+        return load_classifier(given)
+    return load_classifier(**given) if isinstance(given, Mapping) else given
 
 
 def _signed(transform: Transform | str) -> tuple[str | Normalise, int | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion_guidance import ClassifierGuidance, attach
+from diffusion_guidance import ClassifierGuidance, Reading, Strength, attach
 from diffusion_guidance.evaluation import describe_run, write_report
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
@@ -61,9 +61,12 @@ def measure(world: str, batch: int, schedule: str, args: argparse.Namespace) -> 
     """One row: the time ratio to the plain call, of the callback alone and with the classifier."""
     pipe, call, classifier = WORLDS[world](args.assets, batch, args.steps)
     labels = [seed % 10 for seed in range(batch)]
-    shared = {"schedule": schedule, "labels": labels, "chunk": batch}
+    shared = {"strength": Strength(schedule), "labels": labels, "chunk": batch}
     free = ClassifierGuidance(
-        linear(call().shape[1:]), softplus=0, decoder=None if classifier else lambda latents: latents, **shared
+        linear(call().shape[1:]),
+        reading=Reading(softplus=0),
+        decoder=None if classifier else lambda latents: latents,
+        **shared,
     )
     guides = {"callback": free} | ({"classifier": ClassifierGuidance(classifier, **shared)} if classifier else {})
 

@@ -12,10 +12,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+from scripts.studies.study import ROOT
+from scripts.studies.tables import STUDIES
 
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "docs/results"
 
 
@@ -51,14 +52,8 @@ def _benchmark(result: str, name: str, *arguments: str) -> Command:
 
 
 COMMANDS = (
-    Command(("raag",), "scripts.studies.raag"),
+    *(Command(study.results(), f"scripts.studies.{name}") for name, study in STUDIES.items()),
     Command(("calibration",), "diffusion_guidance", ("calibrate", "--out", f"{RESULTS}/calibration.json")),
-    Command(("elucd", "elucd-tuning"), "scripts.studies.elucd"),
-    Command(("diffier", "diffier-best"), "scripts.studies.diffier"),
-    Command(("rigid-tuning",), "scripts.studies.tune_encoder"),
-    Command(("rigid",), "scripts.studies.rigid"),
-    Command(("peers",), "scripts.studies.peers"),
-    Command(("families",), "scripts.studies.families"),
     Command(("upstream",), "scripts.studies.upstream_tests", ("$DIFFUSERS", "--json", f"{RESULTS}/upstream.json")),
     Command(("coverage",), "scripts.studies.coverage", ("--diffusers-tests", "$DIFFUSERS")),
     _benchmark("overhead", "overhead"),

@@ -1,48 +1,35 @@
 """DiffIER against plain guidance and RAAG at equal evaluations and at equal steps, in both worlds.
 
-Two phases, each kept in --work, so that a killed study goes on where it stopped:
+    diffier         every method at all weights, from the same seeds, and its plots
+    diffier-best    each method at its best weight in `diffier` again, on seeds of its own
 
-    curves   every method at all weights, from the same seeds: docs/results/diffier.json and its plots
-    best     each method at its best weight in `curves` again, on seeds of its own: docs/results/diffier-best.json
-
-The rows that matter most come first, so fewer --budgets give the report of what is there. On two cores `curves` takes
-about 45 minutes (the digits 12 of them) and `best` 10:
+On two cores `diffier` takes about 45 minutes (the digits 12 of them) and `diffier-best` 10:
 
     python -m scripts.studies.diffier
-    python -m scripts.studies.diffier --worlds digits --samples 100 --budgets 10 --out out/quick.json     # a quick look
+    python -m scripts.studies.diffier --samples 100 --only budget=10 --out out/quick.json     # a quick look
 """
 
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
 
+import scripts.studies.diffier_report as report
 from diffusion_guidance import CFG, RAAG, DiffIER, Trace
-from diffusion_guidance.evaluation import (
-    ChunkStore,
-    Subject,
-    describe_run,
-    estimates_row,
-    read_report,
-    write_report,
-)
+from diffusion_guidance.evaluation import ChunkStore, Subject, estimates_row, read_report
 from diffusion_guidance.evaluation.metrics.frechet import PARTS
 from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_estimate, difference_estimate
-from diffusion_guidance.evaluation.study import row_name, study
-from diffusion_guidance.pipelines import load_pipeline
-from diffusion_guidance.worlds.subjects import WORLDS, load_subject
-from scripts.studies.diffier_report import ERRORS, best_rows, best_table, plot_error, plot_weights, summary_table
-from scripts.studies.diffier_rows import BUDGETS, DEAR, DEFAULT, FIELDS, RAAG_ALPHA, others, same_without, table
+from diffusion_guidance.evaluation.study import Setting, row_name, study
+from scripts.studies.diffier_rows import DEFAULT, EXPENSIVE, FIELDS, RAAG_ALPHA, others, same_without, table
+from scripts.studies.study import DTYPE, Report, Run, Study, Table, World, load_world, of_rows, span
 
 
 SAMPLES = {"digits": 1000, "shapes": 300}
 BEST_SAMPLES = {"digits": 3000, "shapes": 1000}
-BEST_SEED = 2_000_000  # the first seed of the phase `best`
+BEST_SEED = 2_000_000  # the first seed of `diffier-best`
 BATCH = {"digits": 250, "shapes": 150}
-DTYPE = {"digits": "float32", "shapes": "bfloat16"}
 
 
 def guidance(given: Mapping, trace: Trace) -> list:
@@ -52,113 +39,98 @@ def guidance(given: Mapping, trace: Trace) -> list:
     return [combine, *reduce, trace]
 
 
-def load_world(world: str, assets: Path):
-    if world == "shapes":
-        return load_pipeline(str(assets / world), DTYPE[world])
-    pipe = load_pipeline(str(assets / world), DTYPE[world])
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
-    return pipe
+def setting(world: World, given: Mapping) -> Setting:
+    trace = Trace(levels=False, error=True)
+    subject = with_error(world.subject, trace, known=not given.get("reuse"))
+    # The scale only switches the unconditional pass on.
+    call = {"guidance_scale": 2.0, "num_inference_steps": given["steps"]}
+    return Setting(world.pipe, guidance(given, trace), call, subject)
 
 
-def with_error(subject: Subject, trace: Trace, current: Mapping) -> Subject:
-    """`subject` that also stores the accumulated errors of each picture, and calls its score `alignment`.
+def with_error(subject: Subject, trace: Trace, known: bool) -> Subject:
+    """`subject` that also stores the accumulated errors of each image, and calls its score `alignment`.
 
-    With reused evaluations (told by the row, `current`) the trace does not know what the network says at the sample, so
-    no error is stored.
+    Args:
+        known: False with reused evaluations, where the trace does not know what the network says at the sample.
     """
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
         arrays = subject.measure(images, seeds)
         if "accuracy" in arrays:
             arrays["alignment"] = arrays.pop("accuracy")
-        if not current.get("reuse"):
-            arrays |= {name: trace.accumulated_error(name=name) for name in ERRORS}
+        if known:
+            arrays |= {name: trace.accumulated_error(name=name) for name in report.ERRORS}
         trace.clear()
         return arrays
 
     return replace(subject, measure=measure)
 
 
-def measure_world(world: str, rows: Sequence[Mapping], assets: Path, folder: Path, seeds: range, rivals) -> list[dict]:
-    """Every row with its figures: also `frechet_corrected`, less its bias, and the differences to `rivals(row, rows)`.
+Compared = Callable[[Mapping, Sequence[Mapping]], list[tuple[str, Mapping]]]
+
+
+def measure_world(world: World, rows: Sequence[Mapping], folder: Path, seeds: range, compared: Compared) -> list[dict]:
+    """Every row with its values: also `frechet_corrected`, minus its bias, and its differences to other rows.
 
     Args:
         folder: where finished rows are.
-        rivals: gives (field, another row) for each difference.
+        compared: gives (field, another row) for each difference.
     """
-    pipe, trace = load_world(world, assets), Trace(levels=False, error=True)
-    current: dict = {}
-    subject = with_error(load_subject(world, assets), trace, current)
-
-    def setting(given: Mapping):
-        current.clear()
-        current.update(given)
-        # The scale only switches the unconditional pass on.
-        return pipe, guidance(given, trace), {"guidance_scale": 2.0, "num_inference_steps": given["steps"]}
-
-    found = study(rows, setting, folder, subject, seeds, batch_size=BATCH[world])
-    distances = {}
-    for name in map(row_name, rows):
-        store = ChunkStore(folder / name / "samples", len(seeds), BATCH[world])
-        distances[name] = Distances.of(store.moments(min(PARTS, len(seeds) // 2)), subject.reference)
+    batch, distances = BATCH[world.name], {}
+    found = study(rows, partial(setting, world), folder, seeds, batch_size=batch)
+    for each in map(row_name, rows):
+        store = ChunkStore(folder / each / "samples", len(seeds), batch)
+        distances[each] = Distances.of(store.moments(min(PARTS, len(seeds) // 2)), world.subject.reference)
     for given, result in zip(rows, found, strict=True):
-        own = distances[row_name(given)]
-        figures = [difference_estimate(own, distances[row_name(other)], field) for field, other in rivals(given, rows)]
-        result |= estimates_row([corrected_estimate(own), *figures])
-    return [{"world": world, **each} for each in found]
+        own, others = distances[row_name(given)], compared(given, rows)
+        differences = [difference_estimate(own, distances[row_name(other)], field) for field, other in others]
+        result |= estimates_row([corrected_estimate(own), *differences])
+    return [{"world": world.name, **each} for each in found]
 
 
-def measure_curves(args: argparse.Namespace) -> None:
-    samples = {world: args.samples or SAMPLES[world] for world in args.worlds}
-    rows = []
-    for world, count in samples.items():
-        folder = args.work / f"{world}-{count}"
-        rows += measure_world(world, table(args.budgets), args.assets, folder, range(count), same_without)
-    write_report(args.out, facts(samples, first=0), rows)
-    print(plot_error(args.out.with_name(f"{args.out.stem}-error.png"), rows, args.budgets[0]))
-    print(plot_weights(args.out.with_suffix(".png"), rows))
-    print(args.out, summary_table(rows), summary_table(rows, "steps"), sep="\n\n")
+def measure_curves(run: Run) -> tuple[dict, list[dict]]:
+    samples, rows = {name: run.samples or SAMPLES[name] for name in run.worlds}, []
+    for name, count in samples.items():
+        world = load_world(name, run.assets)
+        rows += measure_world(world, run.wanted(table()), run.work / f"{name}-{count}", range(count), same_without)
+    return facts(samples, first=0), rows
 
 
-def measure_best(args: argparse.Namespace) -> None:
-    samples = {world: args.samples or BEST_SAMPLES[world] for world in args.worlds}
-    best = [each for each in best_rows(read_report(args.out)[1]) if each["budget"] < DEAR]
-    rows = []
-    for world, count in samples.items():
-        known = [each for each in best if each["world"] == world]
-        given = [{name: each[name] for name in FIELDS if name in each} for each in known]
-        folder, seeds = args.work / f"{world}-best-{count}", range(BEST_SEED, BEST_SEED + count)
-        found = measure_world(world, given, args.assets, folder, seeds, others)
-        rows += [new | {name: old[name] for name in ("low", "high")} for new, old in zip(found, known, strict=True)]
-    path = args.out.with_name(f"{args.out.stem}-best.json")
-    write_report(path, facts(samples, first=BEST_SEED), rows)
-    print(path, best_table(rows), sep="\n\n")
+def measure_best(run: Run) -> tuple[dict, list[dict]]:
+    samples, rows = {name: run.samples or BEST_SAMPLES[name] for name in run.worlds}, []
+    best = [each for each in report.best_rows(read_report(run.out)[1]) if each["budget"] < EXPENSIVE]
+    for name, count in samples.items():
+        known = [each for each in best if each["world"] == name]
+        given = [{field: each[field] for field in FIELDS if field in each} for each in known]
+        seeds = range(BEST_SEED, BEST_SEED + count)
+        found = measure_world(load_world(name, run.assets), given, run.work / f"{name}-best-{count}", seeds, others)
+        rows += [new | {field: old[field] for field in ("low", "high")} for new, old in zip(found, known, strict=True)]
+    return facts(samples, first=BEST_SEED), rows
 
 
 def facts(samples: Mapping[str, int], first: int) -> dict:
-    """The meta data of a report, whose seeds start at `first`."""
-    seeds = {world: f"{first}-{first + count - 1}" for world, count in samples.items()}
-    return describe_run(samples=dict(samples), seeds=seeds, dtype=DTYPE, raag_alpha=RAAG_ALPHA)
+    """The facts of a report whose seeds start at `first`."""
+    seeds = {world: span(count, first) for world, count in samples.items()}
+    return {"samples": dict(samples), "seeds": seeds, "dtype": DTYPE, "raag_alpha": RAAG_ALPHA}
 
 
-PHASES = {"curves": measure_curves, "best": measure_best}
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=["digits", "shapes"])
-    parser.add_argument(
-        "--samples", type=int, help="pictures a row (default 1000 digits, 300 shapes; for best 3 times)"
-    )
-    parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS), help="evaluations a picture")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/diffier.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-diffier"), help="finished rows")
-    args = parser.parse_args(arguments)
-    for phase in args.phases:
-        PHASES[phase](args)
-
+DOCUMENT = "docs/diffier.md"
+CURVES = (
+    Table(DOCUMENT, "diffier summary", "diffier", of_rows(report.summary_table)),
+    Table(DOCUMENT, "diffier equal steps", "diffier", of_rows(report.summary_table, "steps")),
+    Table(DOCUMENT, "diffier steps", "diffier", of_rows(report.steps_table)),
+    Table(DOCUMENT, "diffier settings", "diffier", of_rows(report.varied_table)),
+)
+BEST = (Table(DOCUMENT, "diffier best", "diffier-best", of_rows(report.best_table)),)
+STUDY = Study(
+    __doc__,
+    (
+        Report("diffier", measure_curves, CURVES, {"-error": report.plot_error, "": report.plot_weights}),
+        Report("diffier-best", measure_best, BEST),
+    ),
+    samples="1000 digits, 300 shapes; for the best 3000 and 1000",
+    worlds=("digits", "shapes"),
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -6,7 +6,7 @@ from pathlib import Path
 from diffusion_guidance.core.files import write_atomic
 from diffusion_guidance.evaluation import markdown_table
 from diffusion_guidance.evaluation.metrics.sensitivity import rank_correlation, sensitivity
-from scripts.studies.diffier_rows import DIFFERENCE, KINDS, curve
+from scripts.studies.diffier_rows import BUDGETS, DIFFERENCE, KINDS, curve
 
 
 ERRORS = ("error", "cond_error")
@@ -103,11 +103,6 @@ def best_table(rows: Sequence[Mapping], others: Sequence[str] = ("cfg", "raag", 
     return markdown_table(lines, headings, digits=3)
 
 
-def headline(rows: Sequence[Mapping]) -> str:
-    """`best_table` at about ten evaluations, without what reuses them, and with the difference to CFG alone."""
-    return best_table([each for each in rows if each["budget"] == 10 and not each.get("reuse")], others=("cfg",))
-
-
 def varied_table(rows: Sequence[Mapping]) -> str:
     """The settings of DiffIER that are no curve, beside CFG and those that are, at the same weights."""
     places = {(each["weight"], each["budget"]) for each in rows if not curve(each)}
@@ -128,10 +123,11 @@ def steps_table(rows: Sequence[Mapping], steps: int = 10) -> str:
     return markdown_table(part, columns, digits=3)
 
 
-def plot_error(path: Path, rows: Sequence[Mapping], budget: int) -> Path:
+def plot_error(path: Path, rows: Sequence[Mapping]) -> Path:
     """Accumulated error and Frechet distance of plain guidance against the weight, in one plot a world."""
     from matplotlib.figure import Figure  # lazy, and without pyplot's global state
 
+    budget = next(each for each in BUDGETS if each in {row["budget"] for row in rows})
     parts = {world: part for (world, b, name), part in curves(rows).items() if b == budget and name == "cfg"}
     figure = Figure(figsize=(5.6 * len(parts), 3.8), layout="constrained")
     for axes, (world, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-RAAG_WEIGHTS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # w_max; at 1 and below it is no other than plain guidance
+RAAG_WEIGHTS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # w_max; at 1 and below it is plain guidance
 RAAG_ALPHA = 2.0
-DEAR = 40  # evaluations from which only these weights are measured, last, and without reuse
-DEAR_WEIGHTS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+EXPENSIVE = 40  # evaluations from which only these weights are measured, last, and without reuse
+EXPENSIVE_WEIGHTS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 BUDGETS = (10, 5, 20, 40)  # network evaluations, the most telling first
-#: Beside the default of one iteration with step size 0.5, at these weights and the first budget.
+#: In addition to the default of one iteration with step size 0.5, at these weights and the first budget.
 VARIED_WEIGHTS = (1.0, 2.0, 4.0)
 VARIED = (
     {"step_size": 0.25},
@@ -46,10 +46,10 @@ def row(method: str, weight: float, budget: int, **settings) -> dict:
     return given | {"steps": steps_of(budget, settings["iterations"], settings["reuse"])} | settings
 
 
-def table(budgets: Sequence[int] = BUDGETS) -> list[dict]:
+def table() -> list[dict]:
     """All rows of a world, the most telling first."""
     rows = []
-    cheap = [budget for budget in budgets if budget < DEAR]
+    cheap = [budget for budget in BUDGETS if budget < EXPENSIVE]
     for budget in cheap:
         for method, settings in (("cfg", {}), *(("diffier", settings) for settings in KINDS.values())):
             rows += [row(method, weight, budget, **settings) for weight in WEIGHTS]
@@ -57,10 +57,10 @@ def table(budgets: Sequence[int] = BUDGETS) -> list[dict]:
     for budget in cheap[:2]:
         for method, settings in (("raag", {}), *(("raag+diffier", settings) for settings in kinds)):
             rows += [row(method, weight, budget, **settings) for weight in RAAG_WEIGHTS]
-    rows += [row("diffier", weight, budgets[0], **varied) for varied in VARIED for weight in VARIED_WEIGHTS]
-    for budget in (budget for budget in budgets if budget >= DEAR):
+    rows += [row("diffier", weight, BUDGETS[0], **varied) for varied in VARIED for weight in VARIED_WEIGHTS]
+    for budget in (budget for budget in BUDGETS if budget >= EXPENSIVE):
         for method, settings in (("cfg", {}), *(("diffier", settings) for settings in kinds)):
-            rows += [row(method, weight, budget, **settings) for weight in DEAR_WEIGHTS]
+            rows += [row(method, weight, budget, **settings) for weight in EXPENSIVE_WEIGHTS]
     return rows
 
 

@@ -1,21 +1,21 @@
 """Calibrated classifier guidance (EluCD) on the digits checkpoint: docs/results/elucd.json and its plot.
 
-Three phases, each kept in --work, so that a killed one goes on where it stopped:
+    elucd           every method at its best scale, all from the same seeds, then timed against the unguided pipeline,
+                    interleaved, on a quiet machine
+    elucd-tuning    what was tried to find it: every method at several scales or weights, and EluCD's window of steps
+                    among a few, on seeds of its own; the smallest Frechet distance wins (DDPM with 250 steps takes
+                    what was best with 50)
 
-    tune     every method at several scales or weights, and EluCD's window of steps among a few, on seeds of its own;
-             the smallest Frechet distance wins (DDPM with 250 steps takes what was best with 50)
-    measure  every method at its best scale, all from the same seeds
-    time     every method against the unguided pipeline, interleaved; on a quiet machine
+All of it takes an hour and a half on two cores:
 
-    python -m scripts.studies.elucd                                  # all of it; an hour and a half on two cores
-    python -m scripts.studies.elucd --phases tune measure            # later: --phases time
-    python -m scripts.studies.elucd --samples 500 --tune-samples 100 --samplers ddim-25 --out out/quick.json
+    python -m scripts.studies.elucd
+    python -m scripts.studies.elucd --samples 500 --only sampler=ddim --out out/quick.json     # a quick look
 """
 
-import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -25,21 +25,23 @@ from tqdm import tqdm
 
 from diffusion_guidance import ClassifierGuidance, attach
 from diffusion_guidance.core.files import write_json
-from diffusion_guidance.evaluation.report import describe_run, write_report
+from diffusion_guidance.core.groups import grouped
+from diffusion_guidance.evaluation import Subject
 from diffusion_guidance.evaluation.sampling import generators
-from diffusion_guidance.evaluation.study import row_name, study
+from diffusion_guidance.evaluation.study import Setting, row_name, study
 from diffusion_guidance.pipelines import ClassConditionalPipeline
 from diffusion_guidance.worlds import DigitsClassifier
 from diffusion_guidance.worlds.digits_measure import label
 from diffusion_guidance.worlds.subjects import load_subject
 from scripts.benchmarks.timing import interleaved, medians, ratio
 from scripts.studies.elucd_report import plot, summary_table
+from scripts.studies.study import Report, Run, Study, Table, of_rows, span
 
 
-SAMPLERS = {"ddpm-50": ("ddpm", 50), "ddpm-250": ("ddpm", 250), "ddim-25": ("ddim", 25)}
+SAMPLERS = (("ddpm", 50), ("ddpm", 250), ("ddim", 25))  # with how many steps
 #: Where a sampler takes its scales and weights from; its own candidates would cost hours. The published schedule is in
-#: units of the variance of a step, so that a scale means the same for any number of steps, but for its bump (gamma).
-TUNED_AS = {"ddpm-250": "ddpm-50"}
+#: units of the variance of a step, so that a scale means the same for any number of steps, except for its bump (gamma).
+TUNED_AS = {("ddpm", 250): ("ddpm", 50)}
 #: The published schedule for the sampler that it was made for; ours in x0 for the other.
 SCHEDULE = {"ddpm": "ddpm", "ddim": "x0"}
 #: Of one length, so that they cost the same; each sampler has its own best.
@@ -60,8 +62,11 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # to begin with, see
 LARGEST = 2.0**20
 WEIGHTS = (1.25, 1.5, 2.0, 3.0, 4.0)
 TUNING_SEED = 1_000_000  # the first of the seeds that tune
-BATCH, CHUNK = 125, 250  # pictures at once (a CPU's caches hold that many), and in one file
+TUNING_SAMPLES = 500  # images a candidate
+SAMPLES = 5000
+BATCH, CHUNK = 125, 250  # images at once (a CPU's caches hold that many), and in one file
 MEASURES = ("frechet", "neighbours")
+IMAGES, PAIRS = 32, 9  # of a timed call, and interleaved pairs of timed calls
 
 
 def candidates(method: str, sampler: str, best: Callable[[str], dict]) -> list[list[dict]]:
@@ -91,50 +96,57 @@ def guidance(row: dict, classifier: DigitsClassifier) -> list:
     """The callbacks of a row; CFG is the pipeline's own."""
     if "scale" not in row:
         return []
-    constants = {name: row[name] for name in ("schedule", "scale", "start", "stop") if name in row}
-    return [ClassifierGuidance(classifier, **constants, **INGREDIENTS.get(row["method"], {}))]
+    given = {name: row[name] for name in ("schedule", "scale", "start", "stop") if name in row}
+    given |= INGREDIENTS.get(row["method"], {})
+    return [ClassifierGuidance(classifier, **grouped(ClassifierGuidance, given))]
 
 
-class Study:
-    """The pipeline with its samplers, the classifier that guides, and the judge."""
+@dataclass(frozen=True)
+class Digits:
+    """The pipeline with each sampler, the classifier that guides, the judge, and where finished rows are."""
 
-    def __init__(self, assets: Path, work: Path):
-        self.work = work
-        self.pipe = ClassConditionalPipeline.from_pretrained(assets / "digits")
-        self.pipe.set_progress_bar_config(disable=True)
-        ddpm = self.pipe.scheduler
-        self.schedulers = {"ddpm": ddpm, "ddim": DDIMScheduler.from_config(ddpm.config)}
-        self.classifier = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
-        self.subject = load_subject("digits", assets)
+    pipes: Mapping[str, ClassConditionalPipeline]
+    classifier: DigitsClassifier
+    subject: Subject
+    work: Path
 
-    def setting(self, row: dict):
-        self.pipe.scheduler = self.schedulers[row["sampler"]]
+    @classmethod
+    def load(cls, run: Run) -> "Digits":
+        ddpm = ClassConditionalPipeline.from_pretrained(run.assets / "digits")
+        ddim = ClassConditionalPipeline(ddpm.transformer, DDIMScheduler.from_config(ddpm.scheduler.config))
+        pipes = {"ddpm": ddpm, "ddim": ddim}
+        for pipe in pipes.values():
+            pipe.set_progress_bar_config(disable=True)
+        classifier = DigitsClassifier.from_pretrained(run.assets / "digits-classifier").eval()
+        return cls(pipes, classifier, load_subject("digits", run.assets), run.work)
+
+    def setting(self, row: dict) -> Setting:
         call = {"num_inference_steps": row["steps"], "guidance_scale": row.get("weight", 1.0)}
-        return self.pipe, guidance(row, self.classifier), call
+        return Setting(self.pipes[row["sampler"]], guidance(row, self.classifier), call, self.subject)
 
-    def run(self, rows: Sequence[dict], seeds: range, phase: str, measures: Sequence[str]) -> list[dict]:
+    def measure(self, rows: Sequence[dict], seeds: range, phase: str, measures: Sequence[str]) -> list[dict]:
         folder = self.work / f"{phase}-{len(seeds)}"
-        return study(rows, self.setting, folder, self.subject, seeds, measures=measures, batch_size=BATCH, chunk=CHUNK)
+        return study(rows, self.setting, folder, seeds, measures=measures, batch_size=BATCH, chunk=CHUNK)
 
-    def search(self, rows: list[dict], samples: int) -> list[dict]:
+    def search(self, rows: list[dict]) -> list[dict]:
         """`rows`, and further ones by factors of two while the best scale is the smallest or the largest, measured."""
-        seeds = range(TUNING_SEED, TUNING_SEED + samples)
-        found = self.run(rows, seeds, "tune", ("frechet",))
+        seeds = range(TUNING_SEED, TUNING_SEED + TUNING_SAMPLES)
+        found = self.measure(rows, seeds, "tune", ("frechet",))
         while "scale" in rows[0]:
             place = found.index(min(found, key=itemgetter("frechet")))
             scale = found[place]["scale"]
             if 0 < place < len(found) - 1 or not 1 / LARGEST < scale < LARGEST:
                 break
-            new = self.run([rows[0] | {"scale": scale * 2 if place else scale / 2}], seeds, "tune", ("frechet",))
+            new = self.measure([rows[0] | {"scale": scale * 2 if place else scale / 2}], seeds, "tune", ("frechet",))
             found = found + new if place else new + found
         return found
 
-    def tune(self, sampler: str, samples: int) -> tuple[list[dict], dict[str, dict]]:
+    def tune(self, sampler: tuple[str, int]) -> tuple[list[dict], dict[str, dict]]:
         """(all candidates with what was found, the best of each method) for one of `SAMPLERS`."""
+        name, steps = sampler
         if sampler in TUNED_AS:
-            _, best = self.tune(TUNED_AS[sampler], samples)
-            return [], {method: row | {"steps": SAMPLERS[sampler][1]} for method, row in best.items()}
-        name, steps = SAMPLERS[sampler]
+            _, best = self.tune(TUNED_AS[sampler])
+            return [], {method: row | {"steps": steps} for method, row in best.items()}
         tried, best = [], {}
         for method in METHODS:
             kinds = [
@@ -144,70 +156,62 @@ class Study:
             if method == "unguided":
                 best[method] = kinds[0][0]
             elif kinds:
-                found = [row for rows in kinds for row in self.search(rows, samples)]
+                found = [row for rows in kinds for row in self.search(rows)]
                 chosen = min(found, key=itemgetter("frechet"))
                 best[method] = {key: chosen[key] for key in kinds[0][0]}
                 tried += found
         return tried, best
 
-    def time(self, row: dict, pictures: int, pairs: int) -> dict:
+    def time(self, row: dict) -> dict:
         """`time_ratio` to the unguided pipeline of the same sampler: the median over interleaved pairs."""
-        path = self.work / f"time-{pictures}-{pairs}" / f"{row_name(row)}.json"
+        path = self.work / f"time-{IMAGES}-{PAIRS}" / f"{row_name(row)}.json"
         if not path.exists():
-            labels = [label(seed) for seed in range(pictures)]
+            labels = [label(seed) for seed in range(IMAGES)]
 
             def draw(row: dict) -> None:
-                pipe, callbacks, call = self.setting(row)
-                with attach(pipe, callbacks) if callbacks else nullcontext():
-                    pipe(labels, generator=generators(range(pictures)), output_type="pt", **call)
+                one = self.setting(row)
+                with attach(one.pipe, one.guidance) if one.guidance else nullcontext():
+                    one.pipe(labels, generator=generators(range(IMAGES)), output_type="pt", **one.call)
 
             plain = {"sampler": row["sampler"], "steps": row["steps"]}
             ways = {"unguided": partial(draw, plain), "guided": partial(draw, row)}
-            times = interleaved(ways, pairs)
+            times = interleaved(ways, PAIRS)
             write_json(path, ratio("time_ratio", times["guided"], times["unguided"]) | medians(times))
         found = json.loads(path.read_text(encoding="utf-8"))
         return {name: found[name] for name in ("time_ratio", "time_ratio_quartiles")}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--samples", type=int, default=5000, help="pictures a row (default 5000)")
-    parser.add_argument("--tune-samples", type=int, default=500, help="pictures a candidate (default 500)")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--phases", nargs="+", choices=("tune", "measure", "time"), default=["tune", "measure", "time"])
-    parser.add_argument(
-        "--leave-out", nargs="+", default=[], metavar="SAMPLER:METHOD", help="rows that are not measured, to save time"
-    )
-    parser.add_argument("--pictures", type=int, default=32, help="pictures of a timed call (default 32)")
-    parser.add_argument("--pairs", type=int, default=9, help="interleaved pairs of timed calls (default 9)")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/elucd.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-elucd"), help="finished rows")
-    args = parser.parse_args(arguments)
+def wanted(run: Run) -> list[tuple[str, int]]:
+    """The samplers to measure."""
+    given = run.wanted([{"sampler": name, "steps": steps} for name, steps in SAMPLERS])
+    return [(row["sampler"], row["steps"]) for row in given]
 
-    world, rows, tried = Study(args.assets, args.work), [], []
-    for sampler in args.samplers:  # what is not done yet and is needed by a later phase is done first
-        found, best = world.tune(sampler, args.tune_samples)
-        tried += found
-        if args.phases == ["tune"]:
-            continue
-        best = {method: row for method, row in best.items() if f"{sampler}:{method}" not in args.leave_out}
-        measured = world.run(list(best.values()), range(args.samples), "measure", MEASURES)
-        if "time" in args.phases:
-            timing = tqdm(measured, desc=f"time {sampler}", unit="row")
-            times = [world.time(row, args.pictures, args.pairs) for row, _ in zip(best.values(), timing, strict=True)]
-            measured = [row | ratio for row, ratio in zip(measured, times, strict=True)]
-        rows += measured
-    tuning = describe_run(samples=args.tune_samples, seeds=f"{TUNING_SEED}-{TUNING_SEED + args.tune_samples - 1}")
-    print(write_report(args.out.with_name(f"{args.out.stem}-tuning.json"), tuning, tried))
-    if rows:
-        meta = describe_run(
-            samples=args.samples, seeds=f"0-{args.samples - 1}", pictures=args.pictures, pairs=args.pairs
-        )
-        write_report(args.out, meta, rows)
-        print(plot(args.out.with_suffix(".png"), rows))
-        print(args.out, summary_table(rows), sep="\n\n")
 
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    digits, count, rows, times = Digits.load(run), run.samples or SAMPLES, [], []
+    for sampler in wanted(run):
+        _, best = digits.tune(sampler)
+        chosen = run.wanted(list(best.values()))
+        rows += digits.measure(chosen, range(count), "measure", MEASURES)
+        times += chosen
+    timed = [row | digits.time(given) for row, given in zip(rows, tqdm(times, desc="time", unit="row"), strict=True)]
+    return {"samples": count, "seeds": span(count), "pictures": IMAGES, "pairs": PAIRS}, timed
+
+
+def tuning(run: Run) -> tuple[dict, list[dict]]:
+    digits = Digits.load(run)
+    rows = [row for sampler in wanted(run) for row in digits.tune(sampler)[0]]
+    return {"samples": TUNING_SAMPLES, "seeds": span(TUNING_SAMPLES, TUNING_SEED)}, rows
+
+
+STUDY = Study(
+    __doc__,
+    (
+        Report("elucd", measure, (Table("docs/elucd.md", "elucd", "elucd", of_rows(summary_table)),), {"": plot}),
+        Report("elucd-tuning", tuning),
+    ),
+    samples=str(SAMPLES),
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -47,19 +47,3 @@ def summary_table(rows: Sequence[dict]) -> str:
         + markdown_table([row for row in rows if (row["sampler"], row["steps"]) == (sampler, steps)], COLUMNS, digits=3)
         for sampler, steps, samples in groups
     )
-
-
-def headline(rows: Sequence[dict]) -> str:
-    """Unguided, the best of CFG, and all ingredients of EluCD, for each sampler."""
-    methods = {"unguided": "unguided", "cfg": "CFG at its best weight", "elucd": "EluCD in a window of steps"}
-    methods |= {"elucd (x0)": "the same, with the schedule in x0", "+ schedule": "EluCD at every step"}
-    methods |= {"cfg+elucd": "CFG and EluCD in the window"}
-    lines = [
-        row | {"method": methods[row["method"]], "sampler": f"{row['sampler'].upper()}, {row['steps']} steps"}
-        for row in rows
-        if row["method"] in methods
-    ]
-    columns = {"sampler": "sampler", **COLUMNS}
-    for name in ("scale", "weight", "precision", "recall"):
-        del columns[name]
-    return markdown_table([{name: line.get(name) for name in columns} for line in lines], columns, digits=3)

@@ -5,22 +5,20 @@
 It writes docs/results/families.json, from which the tables of docs/families.md are made. It takes about a minute.
 """
 
-import argparse
 import inspect
 import logging
 import warnings
-from pathlib import Path
 
 import torch
 
 from diffusion_guidance import CFG, attach
 from diffusion_guidance.attachment.families import find_family, known_pipelines
 from diffusion_guidance.core.kinds import known_kinds
-from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
+from diffusion_guidance.evaluation.report import markdown_table
+from scripts.studies.study import Report, Run, Study, Table, of_rows
 from tests.tiny_families import FAMILIES, VARIANTS, Tiny, relative_error
 
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 3
 COLUMNS = {
     "family": "family",
@@ -129,21 +127,33 @@ def unmeasured(meta: dict, rows: list[dict]) -> list[str]:
     return sorted(set(known_pipelines()) - {row["pipeline"] for row in rows} | names)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, default=ROOT / "docs/results/families.json", help="the report to write")
-    arguments = parser.parse_args()
+def measure_all(run: Run) -> tuple[dict, list[dict]]:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     rows = []
     for tiny in FAMILIES + VARIANTS:
         rows.append(measure(tiny))
         print(f"{tiny.name}: identity error {rows[-1]['identity_error']:.1e}", flush=True)
-    meta = describe_run(samples=2, seeds=[1], steps=STEPS, callbacks=[kind.__name__ for kind in callbacks()])
-    if missing := unmeasured(meta, rows):
+    facts = {"samples": 2, "seeds": [1], "steps": STEPS, "callbacks": [kind.__name__ for kind in callbacks()]}
+    if missing := unmeasured(facts, rows):
         raise SystemExit(f"these were not run: {', '.join(missing)}; add a tiny instance to tests/tiny_families")
-    print(write_report(arguments.json, meta, rows))
+    return facts, rows
 
+
+STUDY = Study(
+    __doc__,
+    (
+        Report(
+            "families",
+            measure_all,
+            (
+                Table("docs/families.md", "families", "families", of_rows(family_table)),
+                Table("docs/families.md", "variants", "families", of_rows(variant_table)),
+            ),
+        ),
+    ),
+    samples="2, always",
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -2,32 +2,31 @@
 
 In each world all have the same number of network evaluations (one gives both predictions), so DiffIER takes half the
 steps; only what compares with a changed network has as many steps, and an evaluation more in each (`nfe` tells). A
-guider of diffusers has its own defaults beside the weight, but for adaptive projection (its paper's constants, since
-the default is plain CFG). Finished rows are kept in --work, so a killed study goes on where it stopped. About an hour
-on two cores:
+guider of diffusers has its own defaults except for the weight, and for adaptive projection (its paper's constants,
+since the default is plain CFG). About an hour on two cores:
 
     python -m scripts.studies.peers
     python -m scripts.studies.peers --worlds digits --samples 100 --out out/quick.json     # a quick look
 """
 
-import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from diffusers import guiders
 from diffusers.hooks import LayerSkipConfig
 from diffusers.hooks.smoothed_energy_guidance_utils import SmoothedEnergyGuidanceConfig
 
-from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback
-from diffusion_guidance.evaluation import curve_plot, describe_run, markdown_table, write_report
+from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, GuiderCallback, Strength
+from diffusion_guidance.evaluation import curve_plot, markdown_table
 from diffusion_guidance.evaluation.metrics.sensitivity import sensitivity
-from diffusion_guidance.evaluation.study import study
+from diffusion_guidance.evaluation.study import Setting, study
 from diffusion_guidance.worlds import DigitsClassifier
-from diffusion_guidance.worlds.subjects import WORLDS, load_subject
-from scripts.studies.diffier import DTYPE, load_world
 from scripts.studies.diffier_rows import KINDS, RAAG_ALPHA, steps_of
+from scripts.studies.study import DTYPE, Report, Run, Study, Table, load_world, of_rows, span
 
 
+SAMPLES = 1000
 WEIGHTS = {"digits": (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), "shapes": (2.0, 3.0, 5.0)}
 BUDGET = {"digits": 20, "shapes": 10}  # network evaluations; the steps of what looks once a step
 BATCH = 125
@@ -65,7 +64,7 @@ def methods(world: str, assets: Path) -> dict[str, Callable[[float], list]]:
             guiders.SmoothedEnergyGuidance, seg_guidance_config=SmoothedEnergyGuidanceConfig([1])
         )
         judge = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
-        classifier = ClassifierGuidance(judge, "x0", scale=16.0, start=0.72, stop=0.84)
+        classifier = ClassifierGuidance(judge, Strength(scale=16.0), start=0.72, stop=0.84)
         found["CFG + EluCD"] = lambda weight: [CFG(weight), classifier]
         found["RAAG + EluCD"] = lambda weight: [RAAG(weight, RAAG_ALPHA), classifier]
     return found
@@ -80,15 +79,23 @@ def table(world: str, assets: Path) -> list[dict]:
     ]
 
 
-def measure_world(world: str, assets: Path, work: Path, samples: int) -> list[dict]:
-    pipe, subject, known = load_world(world, assets), load_subject(world, assets), methods(world, assets)
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    count, rows = run.samples or SAMPLES, []
+    for name in run.worlds:
+        rows += [{"world": name, **_as_alignment(row)} for row in measure_world(name, run, count)]
+    return {"samples": count, "seeds": span(count), "dtype": DTYPE, "raag_alpha": RAAG_ALPHA}, rows
 
-    def setting(row: dict):
+
+def measure_world(name: str, run: Run, count: int) -> list[dict]:
+    world, known = load_world(name, run.assets), methods(name, run.assets)
+
+    def setting(row: dict) -> Setting:
         # The scale only switches the unconditional pass on.
-        return pipe, known[row["method"]](row["weight"]), {"guidance_scale": 2.0, "num_inference_steps": row["steps"]}
+        call = {"guidance_scale": 2.0, "num_inference_steps": row["steps"]}
+        return Setting(world.pipe, known[row["method"]](row["weight"]), call, world.subject)
 
-    rows = study(table(world, assets), setting, work / f"{world}-{samples}", subject, range(samples), batch_size=BATCH)
-    return [{"world": world, **_as_alignment(row)} for row in rows]
+    rows = run.wanted(table(name, run.assets))
+    return study(rows, setting, run.work / f"{name}-{count}", range(count), batch_size=BATCH)
 
 
 def _as_alignment(row: dict) -> dict:
@@ -120,29 +127,26 @@ def best_table(rows: Sequence[dict]) -> str:
     )
 
 
-def plot(path: Path, rows: Sequence[dict]) -> Path:
-    """Frechet distance over the weight, a picture a world; the best six methods, and CFG."""
-    names = [line["method"] for line in best(rows)][:6]
-    return curve_plot(path, [row for row in rows if row["method"] in {*names, "CFG"}])
+def plot(world: str, path: Path, rows: Sequence[dict]) -> None:
+    """Frechet distance over the weight; the best six methods of a world, and CFG. Nothing without rows of the world."""
+    if part := [row for row in rows if row["world"] == world]:
+        names = [line["method"] for line in best(part)][:6]
+        curve_plot(path, [row for row in part if row["method"] in {*names, "CFG"}])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=["digits", "shapes"])
-    parser.add_argument("--samples", type=int, default=1000, help="pictures a row (default 1000)")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/peers.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-peers"), help="finished rows")
-    args = parser.parse_args(arguments)
-
-    rows = []
-    for world in args.worlds:
-        part = measure_world(world, args.assets, args.work, args.samples)
-        print(plot(args.out.with_name(f"{args.out.stem}-{world}.png"), part))
-        rows += part
-    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", dtype=DTYPE, raag_alpha=RAAG_ALPHA)
-    print(write_report(args.out, meta, rows), best_table(rows), sep="\n\n")
-
+STUDY = Study(
+    __doc__,
+    (
+        Report(
+            "peers",
+            measure,
+            (Table("docs/peers.md", "peers", "peers", of_rows(best_table)),),
+            {f"-{world}": partial(plot, world) for world in WEIGHTS},
+        ),
+    ),
+    samples=str(SAMPLES),
+    worlds=tuple(WEIGHTS),
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

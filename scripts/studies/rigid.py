@@ -3,14 +3,12 @@
 Real pictures against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
 random filters, and through a random vision transformer; and as controls real against real and generated against
 generated. Both sides go through the same re-encoding or corruption. Each world's noise level and method are chosen on
-pictures of the validation split, and the paper's own settings stand beside them. Pictures and scores are kept in
---work, so a killed study goes on where it stopped. About ten minutes on one core:
+images of the validation split, and the paper's own settings are shown next to them. About ten minutes on one core:
 
     python -m scripts.studies.rigid
     python -m scripts.studies.rigid --samples 24 --out out/quick.json     # a quick look
 """
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -26,7 +24,7 @@ from diffusion_guidance.core.files import write_atomic
 from diffusion_guidance.detection import Encoder, load_encoder, random_encoder
 from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt, detection_figures, encoded
 from diffusion_guidance.detection.rigid import METHODS, Detector
-from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
+from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.evaluation.sampling import generators, sample
 from diffusion_guidance.evaluation.summary import estimates_row
 from diffusion_guidance.pipelines import load_pipeline
@@ -35,12 +33,14 @@ from diffusion_guidance.worlds.digits_measure import label
 from diffusion_guidance.worlds.photographs import load_patches
 from diffusion_guidance.worlds.shapes import Scenes
 from diffusion_guidance.worlds.shapes_measure import caption
+from scripts.studies.study import Report, Run, Study, Table, of_rows, span
 from scripts.training.encoder import Learning, learn
 
 
 WORLDS = ("photographs", "digits", "shapes")
 NOISES = (0.02, 0.05, 0.1, 0.2)
 DRAWS = 4  # of the chosen settings
+SAMPLES = 200  # images a set, if there are so many
 Sets = dict[str, torch.Tensor]  # "real", and each kind of generated pictures by name; (N, 3, H, W) in [0, 1]
 
 
@@ -115,11 +115,12 @@ def random_phase(images: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.fft.ifft2(torch.fft.fft2(images) * phase).real.clamp(0, 1)
 
 
-def pictures(world: str, split: str, args: argparse.Namespace) -> Sets:
+def pictures(world: str, split: str, run: Run) -> Sets:
     """The sets of a world as 8-bit PNG files would hold them; drawn once, then kept."""
-    path = args.work / f"{world}-{split}-{args.samples}.safetensors"
+    count = run.samples or SAMPLES
+    path = run.work / f"{world}-{split}-{count}.safetensors"
     if not path.exists():
-        sets = BUILD[world](split, args.samples, args.assets)
+        sets = BUILD[world](split, count, run.assets)
         sets = {name: encoded(images.float(), "PNG").contiguous() for name, images in sets.items()}
         write_atomic(path, lambda temporary: save_file(sets, temporary))
     return load_file(path)
@@ -143,23 +144,24 @@ def encoders(assets: Path) -> dict[str, Encoder]:
     }
 
 
-def scores(detector: Detector, world: str, split: str, corruption: str, args: argparse.Namespace) -> Sets:
+def scores(detector: Detector, world: str, split: str, corruption: str, run: Run) -> Sets:
     """name -> (N,) scores of every set of a world after a corruption; computed once, then kept."""
-    key = detector.identity | {"world": world, "split": split, "corruption": corruption, "samples": args.samples}
+    key = detector.identity | {"world": world, "split": split, "corruption": corruption}
+    key |= {"samples": run.samples or SAMPLES}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    path = args.work / "scores" / f"{world}-{split}-{corruption.replace(' ', '-')}-{digest}.safetensors"
+    path = run.work / "scores" / f"{world}-{split}-{corruption.replace(' ', '-')}-{digest}.safetensors"
     if not path.exists():
-        found = {name: detector.score(corrupt(part, corruption)) for name, part in pictures(world, split, args).items()}
+        found = {name: detector.score(corrupt(part, corruption)) for name, part in pictures(world, split, run).items()}
         write_atomic(path, lambda temporary: save_file(found, temporary))
     return load_file(path)
 
 
-def choose(encoder: Encoder, world: str, args: argparse.Namespace) -> tuple[Detector, list[dict]]:
+def choose(encoder: Encoder, world: str, run: Run) -> tuple[Detector, list[dict]]:
     """The detector with the best mean AUROC over the validation split's generated sets; and what all of them had."""
     detectors = [Detector(encoder, noise, DRAWS, method) for noise, method in itertools.product(NOISES, METHODS)]
     tried = []
     for detector in tqdm(detectors, desc=f"{encoder.name}: {world}", unit="setting"):
-        found = mean_auroc(scores(detector, world, "validation", "none", args))
+        found = mean_auroc(scores(detector, world, "validation", "none", run))
         tried.append({"noise": detector.noise, "method": detector.method, **found})
     best = max(range(len(tried)), key=lambda position: tried[position]["auroc"])
     return detectors[best], tried
@@ -171,12 +173,13 @@ def mean_auroc(found: Sets) -> dict:
     return {"auroc": sum(values.values()) / len(values), "pairs": values}
 
 
-def table(encoder: str, setting: str, detector: Detector, world: str, args: argparse.Namespace) -> list[dict]:
+def table(encoder: str, setting: str, detector: Detector, world: str, run: Run) -> list[dict]:
     """The rows of one detector on the test split of a world; controls without corruptions."""
     rows = []
-    for corruption in tqdm(args.corruptions, desc=f"{encoder}, {setting}: {world}", unit="corruption"):
+    corruptions = [row["corruption"] for row in run.wanted([{"corruption": name} for name in CORRUPTIONS])]
+    for corruption in tqdm(corruptions, desc=f"{encoder}, {setting}: {world}", unit="corruption"):
         kind, strength, _ = CORRUPTIONS[corruption]
-        found = scores(detector, world, "test", corruption, args)
+        found = scores(detector, world, "test", corruption, run)
         for real, fake, control, first, second in pairs(found):
             if control and corruption != "none":
                 continue
@@ -224,30 +227,25 @@ def plot(path: Path, rows: list[dict]) -> None:
     write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--samples", type=int, default=200, help="pictures a set, if there are so many (default 200)")
-    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
-    parser.add_argument("--corruptions", nargs="+", choices=CORRUPTIONS, default=list(CORRUPTIONS), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/rigid.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-rigid"), help="pictures and finished scores")
-    args = parser.parse_args(argv)
-    if args.samples < 4:
-        parser.error("--samples must be at least 4")
-
-    rows, validation = [], []
-    for (name, encoder), world in itertools.product(encoders(args.assets).items(), args.worlds):
-        chosen, tried = choose(encoder, world, args)
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    rows, validation, count = [], [], run.samples or SAMPLES
+    if count < 4:
+        raise SystemExit(f"--samples must be at least 4, got {count}")
+    for (name, encoder), world in itertools.product(encoders(run.assets).items(), run.worlds):
+        chosen, tried = choose(encoder, world, run)
         validation += [{"encoder": name, "world": world} | row for row in tried]
         for setting, detector in (("published", Detector.published(encoder)), ("chosen", chosen)):
-            rows += table(name, setting, detector, world, args)
-    facts = {"samples": args.samples, "splits": "test; settings chosen on validation", "validation": validation}
-    write_report(args.out, describe_run(**facts, seeds=f"0-{args.samples - 1}"), rows)
-    plot(args.out.with_suffix(".png"), rows)
-    print(markdown(rows))
-    print(f"{args.out} and {args.out.with_suffix('.png')}")
+            rows += table(name, setting, detector, world, run)
+    facts = {"samples": count, "splits": "test; settings chosen on validation", "validation": validation}
+    return facts | {"seeds": span(count)}, rows
 
+
+STUDY = Study(
+    __doc__,
+    (Report("rigid", measure, (Table("docs/rigid.md", "rigid", "rigid", of_rows(markdown)),), {"": plot}),),
+    samples=str(SAMPLES),
+    worlds=WORLDS,
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

@@ -5,64 +5,27 @@ python -m scripts.studies.tables --check    # write nothing; name those that are
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import scripts.studies.diffier_report as diffier
 from diffusion_guidance.cli import calibration_report
-from diffusion_guidance.evaluation.report import markdown_table, read_report, replace_table
-from scripts.studies import coverage, elucd_report, families, peers, raag, rigid, tune_encoder, upstream_tests
+from diffusion_guidance.evaluation.report import markdown_table, replace_table
+from scripts.studies import coverage, diffier, elucd, families, peers, raag, rigid, tune_encoder, upstream_tests
+from scripts.studies.study import ROOT, Table, of_rows
 
 
-ROOT = Path(__file__).resolve().parents[2]
-Render = Callable[[dict, list[dict]], str]
+STUDIES = {
+    "raag": raag.STUDY,
+    "elucd": elucd.STUDY,
+    "diffier": diffier.STUDY,
+    "tune_encoder": tune_encoder.STUDY,
+    "rigid": rigid.STUDY,
+    "peers": peers.STUDY,
+    "families": families.STUDY,
+}
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of a document.
-
-    Attributes:
-        document: path of the document, from the root.
-        mark: it stands between `<!-- MARK -->` and `<!-- end -->`.
-        result: name of the report in docs/results that it is made from; see `scripts.studies.__main__`.
-        render: the table from the report's facts and rows.
-    """
-
-    document: str
-    mark: str
-    result: str
-    render: Render
-
-    def made(self) -> str:
-        """The table as the report has it today."""
-        return self.render(*read_report(ROOT / f"docs/results/{self.result}.json"))
-
-    def written(self) -> str:
-        """The table as it stands in the document.
-
-        Raises:
-            ValueError: the document has no such mark, or more than one.
-        """
-        text = (ROOT / self.document).read_text(encoding="utf-8")
-        found = re.findall(rf"<!-- {re.escape(self.mark)} -->\n(.*?)<!-- end -->", text, flags=re.S)
-        if len(found) != 1:
-            raise ValueError(f"{self.document} has {len(found)} places <!-- {self.mark} --> ... <!-- end -->, not one")
-        return found[0]
-
-    def is_stale(self) -> bool:
-        return self.made() != self.written()
-
-
-def of_rows(table: Callable[..., str], *args) -> Render:
-    """A table that needs the rows alone."""
-    return lambda meta, rows: table(rows, *args)
-
-
-def benchmark(*columns: str) -> Render:
+def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
     """A benchmark's rows, in these columns."""
 
     def table(meta: dict, rows: list[dict]) -> str:
@@ -78,33 +41,22 @@ _EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_secon
 _RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
 
 TABLES = (
-    Table("docs/raag.md", "raag", "raag", raag.every_row),
-    Table("docs/elucd.md", "elucd", "elucd", of_rows(elucd_report.summary_table)),
+    *(table for study in STUDIES.values() for report in study.reports for table in report.tables),
     Table("docs/elucd.md", "benchmark", "benchmark_classifier", benchmark(*_CLASSIFIER)),
     Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
-    Table("docs/diffier.md", "diffier best", "diffier-best", of_rows(diffier.best_table)),
-    Table("docs/diffier.md", "diffier summary", "diffier", of_rows(diffier.summary_table)),
-    Table("docs/diffier.md", "diffier equal steps", "diffier", of_rows(diffier.summary_table, "steps")),
-    Table("docs/diffier.md", "diffier steps", "diffier", of_rows(diffier.steps_table)),
-    Table("docs/diffier.md", "diffier settings", "diffier", of_rows(diffier.varied_table)),
-    Table("docs/rigid.md", "rigid", "rigid", of_rows(rigid.markdown)),
-    Table("docs/rigid.md", "tuning", "rigid-tuning", of_rows(tune_encoder.document)),
     Table("docs/rigid.md", "benchmark", "benchmark_rigid", benchmark(*_RIGID)),
-    Table("docs/families.md", "families", "families", of_rows(families.family_table)),
-    Table("docs/families.md", "variants", "families", of_rows(families.variant_table)),
     Table("docs/families.md", "overhead", "overhead", benchmark("batch", "time_ratio", "plain_ms", "attached_ms")),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
     Table("docs/coverage.md", "counts", "coverage", coverage.counts),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
-    Table("docs/peers.md", "peers", "peers", of_rows(peers.best_table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
 )
 
 
 def stale() -> list[Table]:
     """The tables that are not what their reports give today. Nothing is written."""
-    return [table for table in TABLES if table.is_stale()]
+    return [table for table in TABLES if table.made() != table.written()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,18 +6,17 @@ every noise level and with both methods. No test photograph is looked at. About 
     python -m scripts.studies.tune_encoder
 """
 
-import argparse
 import itertools
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from tqdm import tqdm
 
 from diffusion_guidance.detection import Encoder
 from diffusion_guidance.detection.rigid import METHODS, Detector
-from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
+from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.worlds.photographs import load_patches
-from scripts.studies.rigid import DRAWS, NOISES, mean_auroc, pictures
+from scripts.studies.rigid import DRAWS, NOISES, SAMPLES, mean_auroc, pictures
+from scripts.studies.study import Report, Run, Study, Table, of_rows
 from scripts.training.encoder import Learning, learn
 
 
@@ -43,26 +42,23 @@ def document(rows: list[dict]) -> str:
     return markdown_table(lines, ("way", "noise", "method", "mean", *lines[0]["pairs"]), 3)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/rigid-tuning.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-rigid"), help="pictures, as of study_rigid.py")
-    args = parser.parse_args(argv)
-
-    training, sets, rows = load_patches("train")[0], pictures("photographs", "validation", args), []
-    for way in tqdm(args.ways):
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    training, sets, rows = load_patches("train")[0], pictures("photographs", "validation", run), []
+    for way in tqdm([row["way"] for row in run.wanted([{"way": way} for way in WAYS])]):
         network = learn(training, WAYS[way])
         encoder = Encoder(way, network, network.transform())
         for noise, method in itertools.product(NOISES, METHODS):
             detector = Detector(encoder, noise, DRAWS, method)
             found = mean_auroc({name: detector.score(part) for name, part in sets.items()})
             rows.append({"way": way, **asdict(WAYS[way]), "noise": noise, "method": method, **found})
-    write_report(args.out, describe_run(samples=args.samples, split="validation", draws=DRAWS), rows)
-    print(document(rows))
+    return {"samples": run.samples or SAMPLES, "split": "validation", "draws": DRAWS}, rows
 
+
+STUDY = Study(
+    __doc__,
+    (Report("rigid-tuning", measure, (Table("docs/rigid.md", "tuning", "rigid-tuning", of_rows(document)),)),),
+    samples=str(SAMPLES),
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

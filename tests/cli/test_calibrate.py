@@ -69,7 +69,7 @@ def test_the_guidance_is_saved_with_its_temperatures(done):
     (guidance,) = load_guidance(folder / "g.json")
     rows = json.loads((folder / "r.json").read_text())["rows"]
     (tau,) = {row["tau"] for row in rows if (row["classifier"], row["temperature"]) == ("smooth", "one")}
-    assert (guidance.tau_joint, guidance.tau_marginal) == (tau, 0.5 * tau)
+    assert (guidance.reading.tau_joint, guidance.reading.tau_marginal) == (tau, 0.5 * tau)
     assert guidance.replaced
 
 

@@ -1,8 +1,7 @@
-import inspect
-
 import pytest
 
 from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceInterval, to_config
+from diffusion_guidance.core.groups import parameters
 from diffusion_guidance.core.kinds import known_kinds
 from diffusion_guidance.core.trust import MAX_NUMBERS, check_parts, require_plain
 
@@ -38,13 +37,13 @@ def test_what_can_name_something_needs_trust(name, value):
 def test_the_words_of_every_callback_are_those_of_its_arguments():
     """A callback with a default that is a word lists it, so that a pipeline saved with it loads by itself."""
     for kind in known_kinds().values():
-        parameters = inspect.signature(kind.__init__).parameters
-        assert set(kind.words) <= parameters.keys()
+        known = parameters(kind)
+        assert set(kind.words) <= known.keys()
         if not kind.__module__.startswith("diffusion_guidance."):
             continue
-        for name, parameter in parameters.items():
-            if isinstance(parameter.default, str):
-                assert parameter.default in kind.words.get(name, ()), f"{kind.__name__}.words lacks {name}"
+        for name, default in known.items():
+            if isinstance(default, str):
+                assert default in kind.words.get(name, ()), f"{kind.__name__}.words lacks {name}"
     assert set(ClassifierGuidance.words) == {"schedule", "look_at"}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion_guidance.evaluation import Reference, Subject
-from diffusion_guidance.evaluation.study import row_name, study
+from diffusion_guidance.evaluation.study import Setting, row_name, study
 
 
 class Painter:
@@ -35,9 +35,8 @@ def test_a_study_measures_every_row_and_a_second_run_draws_nothing(tmp_path):
     def run():
         return study(
             table,
-            lambda row: (painters[row["weight"]], [], {"num_inference_steps": 3}),
+            lambda row: Setting(painters[row["weight"]], [], {"num_inference_steps": 3}, subject()),
             tmp_path,
-            subject(),
             range(100),
             batch_size=30,
         )
@@ -73,10 +72,10 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_stored(tmp_path, 
     asked = Subject(lambda seed: seed % 10, measure, Reference.of(torch.rand(9, dim)), {})
     call = {"num_inference_steps": 3, **call}
     with pytest.raises(ValueError, match=message):
-        study([{"x": 1}], lambda row: (Painter(1.0), [], call), tmp_path, asked, range(8), measures=measures)
+        study([{"x": 1}], lambda row: Setting(Painter(1.0), [], call, asked), tmp_path, range(8), measures=measures)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_an_impossible_size_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one sample"):
-        study([{"method": "x"}], lambda row: (Painter(1.0), [], {}), tmp_path, subject(), [], batch_size=3)
+        study([{"method": "x"}], lambda row: Setting(Painter(1.0), [], {}, subject()), tmp_path, [], batch_size=3)

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import nn
 
-from diffusion_guidance import CFG, ClassifierGuidance, DiffIER, GuidanceInterval, Trace, attach
+from diffusion_guidance import CFG, ClassifierGuidance, DiffIER, GuidanceInterval, Strength, Trace, attach
 from diffusion_guidance.pipelines import ClassConditionalPipeline
 from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
 
@@ -102,7 +102,7 @@ class Written:
 @pytest.mark.parametrize("schedule", ["x0", "ddpm", "edm"])
 def test_guidance_classifier_and_diffier_in_one_list(pipe, classifier, schedule, interval):
     """The classifier guides at DiffIER's trial points too, as strongly as the sampler's step from there would be."""
-    callbacks = [CFG(WEIGHT), ClassifierGuidance(classifier, schedule), DiffIER(1, 0.5), trace := Trace()]
+    callbacks = [CFG(WEIGHT), ClassifierGuidance(classifier, Strength(schedule)), DiffIER(1, 0.5), trace := Trace()]
     if interval:
         callbacks.insert(1, GuidanceInterval(*INTERVAL))
     generator = torch.Generator().manual_seed(0)

@@ -12,7 +12,7 @@ from torchvision import models
 from torchvision.transforms import functional as vision
 from transformers import ViTConfig, ViTForImageClassification
 
-from diffusion_guidance import ClassifierGuidance, from_config, to_config
+from diffusion_guidance import ClassifierGuidance, Reading, from_config, to_config
 from diffusion_guidance.networks.classifiers import load_classifier
 from diffusion_guidance.networks.extractors import CLIP, IMAGENET
 
@@ -81,9 +81,9 @@ def test_a_transformers_classifier_by_its_class(tmp_path):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_it_is_saved_and_loaded_with_the_guidance(library, tmp_path):
     spec = json.loads(json.dumps(tiny_spec(library, tmp_path)))
-    guidance = ClassifierGuidance(spec, tau_joint=0.8, tau_marginal=0.4, softplus=0)
+    guidance = ClassifierGuidance(spec, reading=Reading(tau_joint=0.8, tau_marginal=0.4, softplus=0))
     (loaded,) = from_config(json.loads(json.dumps(to_config(guidance))))
-    assert (loaded.tau_joint, loaded.tau_marginal) == (0.8, 0.4)
+    assert (loaded.reading.tau_joint, loaded.reading.tau_marginal) == (0.8, 0.4)
     assert torch.equal(loaded.classifier(pictures()), load_classifier(**spec)(pictures()))
 
 

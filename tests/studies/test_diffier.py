@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 
@@ -7,9 +6,6 @@ from diffusion_guidance import CFG, RAAG, DiffIER, Trace
 from scripts.studies import diffier as study_diffier
 from scripts.studies import diffier_report as study_diffier_report
 from scripts.studies import diffier_rows as study_diffier_rows
-
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_row_becomes_its_callbacks():
@@ -27,13 +23,12 @@ def test_a_small_study_of_both_worlds(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study_diffier_rows, "RAAG_WEIGHTS", (2.0,))
     monkeypatch.setattr(study_diffier_rows, "VARIED", ({"iterations": 2},))
     monkeypatch.setattr(study_diffier_rows, "VARIED_WEIGHTS", (2.0,))
-    monkeypatch.setattr(study_diffier, "load_subject", lambda world, assets: small(world, assets, scenes=200))
-    from diffusion_guidance.worlds.subjects import load_subject as small
+    monkeypatch.setattr(study_diffier_rows, "BUDGETS", (4,))
+    monkeypatch.setattr(study_diffier_report, "BUDGETS", (4,))
 
     out = tmp_path / "diffier.json"
-    arguments = ["--samples", "4", "--budgets", "4", "--out", str(out), "--work", str(tmp_path / "work")]
-    arguments += ["--assets", str(ROOT / "assets")]
-    study_diffier.main(arguments)
+    arguments = ["--samples", "4", "--out", str(out), "--work", str(tmp_path / "work")]
+    study_diffier.STUDY.main(arguments)
     report = json.loads(out.read_text())
     assert {row["world"] for row in report["rows"]} == {"shapes", "digits"}
     assert report["meta"]["samples"] == {"digits": 4, "shapes": 4}
@@ -58,5 +53,5 @@ def test_a_small_study_of_both_worlds(tmp_path, monkeypatch, capsys):
         assert 1 <= row["low"] <= row["high"] <= 4
     before = out.read_text()
     monkeypatch.setattr("diffusion_guidance.evaluation.study.pipeline_draw", lambda *_, **__: None)  # draws nothing
-    study_diffier.main(arguments)
+    study_diffier.STUDY.main(arguments)
     assert out.read_text() == before

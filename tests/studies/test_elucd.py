@@ -1,14 +1,13 @@
 import itertools
 import json
 import math
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from diffusion_guidance.methods.classifier.reading import READINGS
+from diffusion_guidance.methods.classifier.strength import SCHEDULES
 from scripts.studies import elucd as study_elucd
-
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -25,9 +24,10 @@ def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopp
     monkeypatch.setattr(script, "WINDOWS", script.WINDOWS[1:3])
     monkeypatch.setattr(script, "LARGEST", 2.0)  # no further scales: there is a test of them below
     out = tmp_path / "elucd.json"
-    arguments = ["--assets", str(ROOT / "assets"), "--samples", "12", "--tune-samples", "8", "--samplers", "ddim-25"]
-    arguments += ["--pictures", "2", "--pairs", "2", "--out", str(out), "--work", str(tmp_path / "work")]
-    script.main(arguments)
+    for name, value in {"TUNING_SAMPLES": 8, "IMAGES": 2, "PAIRS": 2}.items():
+        monkeypatch.setattr(script, name, value)
+    arguments = ["--samples", "12", "--only", "sampler=ddim", "--out", str(out), "--work", str(tmp_path / "work")]
+    script.STUDY.main(arguments)
     report = json.loads(out.read_text())
     rows = {row["method"]: row for row in report["rows"]}
     assert list(rows) == methods
@@ -44,24 +44,22 @@ def test_a_small_study_tunes_measures_times_and_draws_and_goes_on_where_it_stopp
     assert (tmp_path / "elucd.png").stat().st_size > 5000
     before = out.read_bytes()
     monkeypatch.setattr(script, "interleaved", None)  # nothing is timed, and nothing drawn, again
-    script.main(arguments)
+    script.STUDY.main(arguments)
     assert out.read_bytes() == before
 
 
 def test_each_ingredient_is_one_change(script):
     rows = list(script.INGREDIENTS.values())
     assert len(rows) == 5
-    full = script.ClassifierGuidance(lambda x: x, "ddpm")
-    names = ("gamma", "tau_marginal", "look_at")
-    settings = [row | {name: row.get(name, getattr(full, name)) for name in names} for row in rows]
-    settings[4]["softplus"], settings[4]["tau_joint"] = 3.0, 1.0  # of the preset
+    preset = READINGS["ddpm"]._asdict() | {"gamma": SCHEDULES["ddpm"][1]}
+    settings = [preset | row for row in rows]
     for one, two in itertools.pairwise(settings):
         assert len([name for name in one if one[name] != two[name]]) == 1
 
 
-def test_the_scales_go_on_until_the_best_is_inside(script, monkeypatch):
+def test_the_scales_go_on_until_the_best_is_inside(script):
     """Frechet distances that are smallest at a scale beyond each end; of every kind only the new scales are drawn."""
-    study, drawn = script.Study.__new__(script.Study), []
+    drawn = []
 
     def run(best):
         def measured(rows, *_):
@@ -73,11 +71,10 @@ def test_the_scales_go_on_until_the_best_is_inside(script, monkeypatch):
     rows = [{"method": "naive", "scale": scale} for scale in script.SCALES]
     for best, scales in ((8.0, [0.5, 2.0, 4.0, 8.0, 16.0]), (0.25, [0.125, 0.25, 0.5, 2.0])):
         drawn.clear()
-        monkeypatch.setattr(study, "run", run(best))
-        found = study.search(rows, 4)
+        study = SimpleNamespace(measure=run(best))
+        found = script.Digits.search(study, rows)
         assert [row["scale"] for row in found] == scales and sorted(drawn) == scales
-    monkeypatch.setattr(study, "run", run(1e9))
-    assert study.search(rows, 4)[-1]["scale"] == script.LARGEST
+    assert script.Digits.search(SimpleNamespace(measure=run(1e9)), rows)[-1]["scale"] == script.LARGEST
 
 
 def test_the_window_that_was_best_serves_the_other_rows_with_one(script):
@@ -86,7 +83,7 @@ def test_the_window_that_was_best_serves_the_other_rows_with_one(script):
         for row in script.candidates(method, "ddpm", chosen.__getitem__)[0]:
             assert script.WINDOWS[1].items() <= row.items()
             guide = script.guidance(row, lambda x: x)[0]
-            assert (guide.start, guide.stop, guide.scale) == (row["start"], row["stop"], row["scale"])
+            assert (guide.start, guide.stop, guide.strength.scale) == (row["start"], row["stop"], row["scale"])
     assert len(script.candidates("elucd", "ddpm", chosen.__getitem__)) == len(script.WINDOWS)
-    for _, steps in script.SAMPLERS.values():  # all windows cost the same
+    for _, steps in script.SAMPLERS:  # all windows cost the same
         assert len({int(window["stop"] * steps) - int(window["start"] * steps) for window in script.WINDOWS}) == 1

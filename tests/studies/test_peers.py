@@ -14,7 +14,7 @@ def test_a_small_study_of_every_method(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study_peers, "BUDGET", {"digits": 10, "shapes": 2})
     out = tmp_path / "peers.json"
     command = ["--samples", "3", "--assets", str(ROOT / "assets"), "--out", str(out), "--work", str(tmp_path / "work")]
-    study_peers.main(command)
+    study_peers.STUDY.main(command)
     report = json.loads(out.read_text())
     rows = {(row["world"], row["method"], row["weight"]): row for row in report["rows"]}
     assert len(rows) == len(report["rows"]) == 11 + 15
@@ -37,4 +37,4 @@ def test_the_best_rows_by_hand():
     assert (first["method"], first["weight"], second["method"], second["weight"]) == ("b", 1.0, "a", 2.0)
     assert second["within 20 %"] == "1.90 to 2.50"
     with pytest.raises(SystemExit):
-        study_peers.main(["--worlds", "none"])
+        study_peers.STUDY.main(["--worlds", "none"])

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_tiny_study_resumes(tmp_path):
     command = [sys.executable, "-m", "scripts.studies.rigid", "--samples", "6", "--worlds", "digits"]
-    command += ["--corruptions", "none", "jpeg 75", "--work", str(tmp_path), "--out", str(tmp_path / "rigid.json")]
+    command += ["--only", "corruption=none,jpeg 75", "--work", str(tmp_path), "--out", str(tmp_path / "rigid.json")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     report = json.loads((tmp_path / "rigid.json").read_text())
     rows = report["rows"]
@@ -72,13 +72,13 @@ def test_random_phase_keeps_the_spectrum():
 def test_a_tuning_looks_at_the_validation_split_alone(tmp_path, monkeypatch):
     asked = []
 
-    def sets(world, split, args):
+    def sets(world, split, run):
         asked.append((world, split))
         draw = torch.Generator().manual_seed(0)
         return {name: torch.rand(8, 3, 32, 32, generator=draw) for name in ("real", "one", "two")}
 
     monkeypatch.setattr(tune_encoder, "pictures", sets)
-    tune_encoder.main(["--ways", "patch 4", "--out", str(tmp_path / "t.json")])
+    tune_encoder.STUDY.main(["--only", "way=patch 4", "--out", str(tmp_path / "t.json")])
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert asked == [("photographs", "validation")]
     assert len(rows) == len(study_rigid.NOISES) * 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from diffusion_guidance.evaluation.report import read_report
-from scripts.studies import families, tables
+from scripts.studies import families, study, tables
 from scripts.studies.__main__ import COMMANDS
 from scripts.studies.__main__ import main as make
 
@@ -45,9 +45,11 @@ def test_every_report_has_one_command_and_every_command_exists():
 def document(tmp_path, monkeypatch):
     """A document with one table, of a report of one row; its path."""
     monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "RESULTS", tmp_path / "docs/results")
     (tmp_path / "docs/results").mkdir(parents=True)
     (tmp_path / "docs/results/some.json").write_text('{"meta": {}, "rows": [{"value": 1}]}')
-    table = tables.Table("page.md", "some", "some", lambda meta, rows: f"{rows[0]['value']}\n")
+    table = study.Table("page.md", "some", "some", lambda meta, rows: f"{rows[0]['value']}\n")
     monkeypatch.setattr(tables, "TABLES", (table,))
     return tmp_path / "page.md"
 

@@ -7,7 +7,8 @@ from diffusers.configuration_utils import register_to_config
 
 from ...core.callback import Callback, Proceed
 from ...core.step import Step
-from .decoding import latent_decoder
+from .decoding import images_of
+from .labels import Labels, class_ids
 from .temperatures import calibration
 
 
@@ -40,7 +41,7 @@ class CalibrationTrace(Callback):
     def __init__(
         self,
         classifier: Callable[[torch.Tensor], torch.Tensor],
-        labels: int | Sequence[int] | None = None,
+        labels: Labels = None,
         decoder: Callable[[torch.Tensor], torch.Tensor] | None = None,
         chunk: int | None = None,
         start: float = 0.0,
@@ -63,9 +64,9 @@ class CalibrationTrace(Callback):
             return prediction
         with torch.no_grad():
             parts = step.to_x0(prediction).split(self.chunk or len(prediction))
-            logits = torch.cat([self.classifier(self._pictures(step, part)) for part in parts])
+            logits = torch.cat([self.classifier(images_of(step, part, self.decoder)) for part in parts])
         if step.index <= self._last_index or not self._labels:  # the pipeline was called anew
-            self._labels.append(self._labels_of(step, len(logits)))
+            self._labels.append(class_ids(self.labels, step, len(logits)))
         self._last_index = step.index
         self._levels[step.index] = {"timestep": step.timestep, "alpha": step.alpha, "sigma": step.sigma}
         self._logits.setdefault(step.index, []).append(logits)
@@ -95,18 +96,6 @@ class CalibrationTrace(Callback):
     def report(self, tau: float | Sequence[float] = 1.0, bins: int = 15) -> list[dict]:
         """The rows of `calibration_rows` for what was collected."""
         return calibration_rows(self.levels(), *self.collected(), tau, bins)
-
-    def _pictures(self, step: Step, estimate: torch.Tensor) -> torch.Tensor:
-        decoder = self.decoder or step.denoiser.component("vae")
-        if decoder is None:
-            return estimate.clamp(-1, 1)
-        return (latent_decoder(decoder) if isinstance(decoder, torch.nn.Module) else decoder)(estimate)
-
-    def _labels_of(self, step: Step, batch: int) -> torch.Tensor:
-        labels = step.conditioning("class_labels") if self.labels is None else torch.as_tensor(self.labels)
-        if labels.numel() not in (1, batch):
-            raise ValueError(f"CalibrationTrace has {labels.numel()} labels for {batch} samples: one a sample, or one")
-        return labels.flatten().expand(batch)
 
 
 def calibration_rows(

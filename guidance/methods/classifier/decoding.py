@@ -6,6 +6,36 @@ from contextlib import contextmanager
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from ...core.step import Step
+
+
+Decoder = torch.nn.Module | Callable[[torch.Tensor], torch.Tensor] | None
+
+
+def decoder_of(step: Step, decoder: Decoder) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """The function from the model's estimates to images with a gradient; None for a model that works in pixels.
+
+    Args:
+        decoder: an autoencoder, which is moved to the sample's device; a function; or None for the pipeline's `vae`.
+    """
+    if isinstance(decoder, torch.nn.Module):
+        place(decoder, step.sample.device)
+    source = step.denoiser.component("vae") if decoder is None else decoder
+    return latent_decoder(source) if isinstance(source, torch.nn.Module) else source
+
+
+def images_of(step: Step, estimate: torch.Tensor, decoder: Decoder) -> torch.Tensor:
+    """What a classifier sees of an estimate: decoded, see `decoder_of`, or clipped to [-1, 1] in pixel space."""
+    decode = decoder_of(step, decoder)
+    return decode(estimate) if decode else estimate.clamp(-1, 1)
+
+
+def place(module: torch.nn.Module, device: torch.device) -> None:
+    """Move `module` to `device` if it is elsewhere."""
+    parameter = next(module.parameters(), None)
+    if parameter is not None and parameter.device != device:
+        module.to(device)
+
 
 def latent_decoder(vae: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function from latents in the diffusion model's scaling to pictures in about [-1, 1], with a gradient.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from diffusion_guidance import ClassifierGuidance, attach
+from diffusion_guidance import ClassifierGuidance, Reading, Strength, attach
 from diffusion_guidance.methods.classifier.schedules import ancestral, learned_variance
 
 from ...pipelines import cases
@@ -73,7 +73,7 @@ def test_the_loop_with_the_schedulers_clipping_is_the_authors(scale, channels, s
     pipe.transformer.to(dtype)
     noise = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=dtype)
     call = {"guidance_scale": 1.0, "num_inference_steps": 12, "output_type": "latent", "latents": noise}
-    with attach(pipe, ClassifierGuidance(model, "ddpm", softplus=0, scale=scale)):
+    with attach(pipe, ClassifierGuidance(model, Strength("ddpm", scale=scale), Reading(softplus=0))):
         found = pipe([3, 7], generator=torch.Generator().manual_seed(0), **call).images
     plain = pipe([3, 7], generator=torch.Generator().manual_seed(0), **call).images
     pipe.transformer.double()
@@ -100,7 +100,7 @@ def test_the_scheduler_clips_again_when_guidance_is_over():
     pipe.scheduler = DDPMScheduler()
     call = {"guidance_scale": 1.0, "num_inference_steps": 4, "output_type": "latent"}
     before = pipe([3], generator=torch.Generator().manual_seed(0), **call).images
-    with attach(pipe, ClassifierGuidance(classifier(), "ddpm", scale=50.0)):
+    with attach(pipe, ClassifierGuidance(classifier(), Strength("ddpm", scale=50.0))):
         pipe([3], generator=torch.Generator().manual_seed(0), **call)
         assert pipe.scheduler.config.clip_sample
     assert torch.equal(pipe([3], generator=torch.Generator().manual_seed(0), **call).images, before)
@@ -113,7 +113,7 @@ def test_outside_the_window_the_scheduler_clips_as_before(settings):
     pipe.scheduler = DDPMScheduler(**settings)
     call = {"guidance_scale": 1.0, "num_inference_steps": 4, "output_type": "latent"}
     plain = pipe([3], generator=torch.Generator().manual_seed(0), **call).images
-    with attach(pipe, ClassifierGuidance(classifier(), "ddpm", scale=50.0, start=0.0, stop=0.1)):
+    with attach(pipe, ClassifierGuidance(classifier(), Strength("ddpm", scale=50.0), start=0.0, stop=0.1)):
         assert torch.equal(pipe([3], generator=torch.Generator().manual_seed(0), **call).images, plain)
 
 

@@ -137,7 +137,7 @@ def test_labels_of_a_text_to_image_pipeline_are_given():
         draw_sd3(pipe, steps=2)
     assert trace.collected()[1].tolist() == [2, 0, 1, 1]
     trace.labels = [0, 1, 2]
-    with attach(pipe, trace), pytest.raises(ValueError, match="3 labels for 2 samples"):
+    with attach(pipe, trace), pytest.raises(ValueError, match="3 class ids for 2 images"):
         draw_sd3(pipe, steps=2)
     with (
         attach(pipe, CalibrationTrace(lambda pictures: pictures.mean((2, 3)))),

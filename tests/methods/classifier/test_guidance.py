@@ -19,6 +19,8 @@ from diffusion_guidance import (
     RAAG,
     ClassifierGuidance,
     GuidanceInterval,
+    Reading,
+    Strength,
     Trace,
     attach,
     class_gradient,
@@ -26,6 +28,7 @@ from diffusion_guidance import (
     load_classifier,
     to_config,
 )
+from diffusion_guidance.core.groups import grouped
 
 from ...classifiers import tiny_spec
 from ...gaussian import GaussianPipeline
@@ -64,7 +67,7 @@ def log_prob(model: nn.Module, pictures: torch.Tensor, labels) -> torch.Tensor:
 
 def test_at_most_a_chunk_is_given_to_the_classifier_and_its_graph_is_freed():
     model, seen = classifier(), []
-    guide = ClassifierGuidance(lambda x: seen.append(len(x)) or model(x), softplus=0, chunk=2)
+    guide = ClassifierGuidance(lambda x: seen.append(len(x)) or model(x), reading=Reading(softplus=0), chunk=2)
     draw(digits(), guide, steps=2, labels=(1, 2, 3, 4, 5))
     assert seen == [2, 2, 1] * 2
 
@@ -79,11 +82,11 @@ def test_scale_zero_is_the_pipeline_and_a_higher_scale_raises_the_probability_of
     pipe, model, labels = digits(), classifier(), [3, 7] * 8
     pipe.scheduler = scheduler
     plain = draw(pipe, labels=labels)
-    same = draw(pipe, ClassifierGuidance(model, schedule, scale=0.0), labels=labels)
+    same = draw(pipe, ClassifierGuidance(model, Strength(schedule, scale=0.0)), labels=labels)
     if schedule != "edm":  # whose factor is never below 1e-5
         torch.testing.assert_close(same, plain, atol=2e-4 * plain.abs().max().item(), rtol=0)
     scale = 0.05 if schedule == "edm" else 3.0
-    guided = draw(pipe, ClassifierGuidance(model, schedule, scale=scale), labels=labels)
+    guided = draw(pipe, ClassifierGuidance(model, Strength(schedule, scale=scale)), labels=labels)
     assert log_prob(model, guided, labels) > log_prob(model, plain, labels)
 
 
@@ -106,7 +109,7 @@ def test_the_mean_of_a_ddpm_step_moves_by_the_variance_times_the_gradient():
     """By diffusers' own step and its own variance: the mean of the guided step minus that of the unguided one."""
     pipe, model, steps = digits(), classifier(), 8
     pipe.scheduler = DDPMScheduler(clip_sample=False)
-    guide = ClassifierGuidance(model, "ddpm", softplus=0, gamma=0.3, tau_marginal=0.5)
+    guide = ClassifierGuidance(model, Strength("ddpm", gamma=0.3), Reading(softplus=0, tau_marginal=0.5))
     before, after = recorded(pipe, guide, steps=steps)
     variances = [pipe.scheduler._get_variance(t).item() for t in pipe.scheduler.timesteps]
     for index, ((step, plain), (_, guided)) in enumerate(zip(before, after, strict=True)):
@@ -138,7 +141,7 @@ def test_the_sample_of_an_edm_step_moves_by_the_strength(kind):
         score = (x * direction).sum((1, 2, 3))
         return torch.stack([score, -score], 1)
 
-    guide = ClassifierGuidance(linear, "edm", scale=0.01, softplus=0, labels=0)
+    guide = ClassifierGuidance(linear, Strength("edm", scale=0.01), Reading(softplus=0), labels=0)
     start = draw(pipe, steps=steps)
     after = draw(pipe, guide, steps=steps)
     unit, expected = direction / direction.square().mean().sqrt(), start.clone()
@@ -166,7 +169,7 @@ def test_dit_is_guided_by_the_ids_of_its_call_through_its_own_decoder(weight):
     values = []
     for seed in range(3):
         plain = draw_dit(pipe, weight=weight, seed=seed)
-        with attach(pipe, ClassifierGuidance(model, scale=8.0)):
+        with attach(pipe, ClassifierGuidance(model, Strength(scale=8.0))):
             guided = draw_dit(pipe, weight=weight, seed=seed)
         values.append([log_prob(model, pictures * 2 - 1, [0, 1]) for pictures in (plain, guided)])
     assert sum(after - before for before, after in values) > 0
@@ -184,7 +187,7 @@ def test_sd3_is_guided_by_clip_told_the_classes_through_its_decoder_and_through_
         num_encoder_blocks=(1, 1),
         num_decoder_blocks=(1, 1),
     ).eval()
-    guides = [ClassifierGuidance(spec, scale=2.0, labels=labels, decoder=each) for each in (None, tiny)]
+    guides = [ClassifierGuidance(spec, Strength(scale=2.0), labels=labels, decoder=each) for each in (None, tiny)]
     gains = []
     for seed in range(4):
         plain = draw_sd3(pipe, output_type="pt", seed=seed)
@@ -261,7 +264,9 @@ def test_flow_models_are_guided_towards_a_component_of_a_gaussian_mixture():
         return -(x[:, None] - means).square().sum(-1) / (2 * 0.3**2)
 
     plain = pipe(whole, noise, guidance_scale=1.0).images
-    guide = ClassifierGuidance(exact, labels=0, data_std=0.3, softplus=0, tau_marginal=0.5, gamma=0.0)
+    guide = ClassifierGuidance(
+        exact, Strength(data_std=0.3, gamma=0.0), Reading(softplus=0, tau_marginal=0.5), labels=0
+    )
     with attach(pipe, guide):
         guided = pipe(whole, noise, guidance_scale=1.0).images
     share = [(pictures[:, 0] > 0).float().mean() for pictures in (plain, guided)]
@@ -280,7 +285,7 @@ def test_works_in_one_list_with_the_others_and_in_a_window():
 
 
 def test_a_picture_does_not_depend_on_its_batch():
-    pipe, guide = digits(), ClassifierGuidance(classifier(), "edm")
+    pipe, guide = digits(), ClassifierGuidance(classifier(), Strength("edm"))
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     call = {"guidance_scale": 1.0, "num_inference_steps": 4, "output_type": "latent"}
     with attach(pipe, guide):
@@ -293,7 +298,7 @@ def test_a_picture_does_not_depend_on_its_batch():
 def test_half_precision_denoisers_with_a_float32_classifier(dtype):
     pipe, seen = digits().to(dtype), set()
     model = classifier()
-    guide = ClassifierGuidance(lambda x: seen.add(x.dtype) or model(x), softplus=0)
+    guide = ClassifierGuidance(lambda x: seen.add(x.dtype) or model(x), reading=Reading(softplus=0))
     assert torch.isfinite(draw(pipe, guide)).all() and seen == {torch.float32}
 
 
@@ -306,7 +311,7 @@ def test_inside_inference_mode():
 
 @pytest.mark.parametrize("schedule", ["x0", "ddpm", "edm"])
 def test_no_step_waits_for_the_device(schedule):
-    pipe, guide = digits(), ClassifierGuidance(classifier(), schedule)
+    pipe, guide = digits(), ClassifierGuidance(classifier(), Strength(schedule))
     checked = []
 
     def watched(step, proceed):
@@ -331,21 +336,21 @@ def test_the_users_model_is_not_changed():
 
 
 def test_presets_hold_the_published_constants_and_each_can_be_changed():
-    ddpm, edm = (ClassifierGuidance(classifier(), schedule) for schedule in ("ddpm", "edm"))
-    assert (ddpm.scale, ddpm.gamma, ddpm.tau_joint, ddpm.tau_marginal, ddpm.look_at) == (1, 0.3, 1, 0.5, "estimate")
-    assert (edm.scale, edm.gamma, edm.tau_joint, edm.tau_marginal, edm.look_at) == (0.004, 0.3, 1, 0, "sample")
+    ddpm, edm = (ClassifierGuidance(classifier(), Strength(schedule)) for schedule in ("ddpm", "edm"))
+    assert ddpm.strength.constants() == (1, 0.3) and ddpm.reading == ("estimate", 3, 1, 0.5)
+    assert edm.strength.constants() == (0.004, 0.3) and edm.reading == ("sample", 5, 1, 0)
     assert (ddpm.classifier.module[1].beta, edm.classifier.module[1].beta) == (3, 5)
-    changed = ClassifierGuidance(classifier(), "ddpm", softplus=0, look_at="sample", tau_marginal=1.0)
-    assert changed.replaced == () and (changed.look_at, changed.tau_marginal, changed.gamma) == ("sample", 1, 0.3)
+    changed = ClassifierGuidance(classifier(), Strength("ddpm", gamma=0), Reading("sample", softplus=0, tau_marginal=1))
+    assert changed.replaced == () and changed.reading == ("sample", 0, 1, 1) and changed.strength.constants() == (1, 0)
 
 
 def test_a_classifier_by_specification_is_saved_with_its_temperatures(tmp_path):
     model = classifier()
     spec = tiny_spec("torchvision", tmp_path)
-    guide = ClassifierGuidance(spec, tau_joint=0.8, tau_marginal=0.4, labels=[3, 4])
+    guide = ClassifierGuidance(spec, reading=Reading(tau_joint=0.8, tau_marginal=0.4), labels=[3, 4])
     config = json.loads(json.dumps(to_config(guide)))
     again = from_config(config)[0]
-    assert (again.tau_joint, again.tau_marginal) == (0.8, 0.4)
+    assert (again.reading.tau_joint, again.reading.tau_marginal) == (0.8, 0.4)
     assert torch.equal(draw(digits(), again), draw(digits(), guide))
     with pytest.raises(ValueError, match="cannot be saved"):
         to_config(ClassifierGuidance(model))
@@ -370,11 +375,11 @@ def test_a_classifier_by_specification_is_saved_with_its_temperatures(tmp_path):
 )
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        ClassifierGuidance(**{"classifier": classifier()} | arguments)
+        ClassifierGuidance(**grouped(ClassifierGuidance, {"classifier": classifier()} | arguments))
 
 
 def test_labels_of_another_number_are_refused():
-    with pytest.raises(ValueError, match="3 class ids for 2 pictures"):
+    with pytest.raises(ValueError, match="3 class ids for 2 images"):
         draw(digits(), ClassifierGuidance(classifier(), labels=[1, 2, 3]))
 
 
@@ -395,8 +400,8 @@ def test_a_module_is_used_in_its_own_dtype_whatever_it_wraps_its_logits_in(dtype
             assert x.dtype == dtype and not torch.is_autocast_enabled("cpu")
             return SimpleNamespace(logits=self.module(x))
 
-    guide = ClassifierGuidance(Wrapped(classifier().to(dtype)).eval(), softplus=0)
-    pipe, expected = digits(), ClassifierGuidance(classifier(), softplus=0)
+    guide = ClassifierGuidance(Wrapped(classifier().to(dtype)).eval(), reading=Reading(softplus=0))
+    pipe, expected = digits(), ClassifierGuidance(classifier(), reading=Reading(softplus=0))
     with torch.autocast("cpu", torch.bfloat16):  # the network's; the classifier keeps its own
         found, expected = draw(pipe, guide, steps=2), draw(pipe, expected, steps=2)
     torch.testing.assert_close(found, expected, rtol=0.1, atol=0.02)
@@ -412,7 +417,7 @@ def test_composes_with_plain_guidance_like_a_change_of_the_estimate():
     """After CFG the shift is that of CFG's own estimate."""
     pipe, model = digits(), classifier()
     pipe.scheduler = DDIMScheduler(clip_sample=False)
-    guide = ClassifierGuidance(model, softplus=0, gamma=0.0, scale=2.0)
+    guide = ClassifierGuidance(model, Strength(scale=2.0, gamma=0.0), Reading(softplus=0))
     kept = []
 
     def keep(step, proceed):
@@ -433,5 +438,7 @@ def test_composes_with_plain_guidance_like_a_change_of_the_estimate():
 def test_on_cuda(dtype, schedule):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    out = draw(digits().to("cuda", dtype), ClassifierGuidance(classifier(), schedule))  # the classifier follows
+    out = draw(
+        digits().to("cuda", dtype), ClassifierGuidance(classifier(), Strength(schedule))
+    )  # the classifier follows
     assert out.is_cuda and torch.isfinite(out).all()

@@ -1,0 +1,182 @@
+"""What a study declares, and the one runner for all: its reports, how each is measured, their tables and plots.
+
+Every command has the same options. What is drawn is kept in --work, so a killed study goes on where it stopped; a quick
+look is `--samples 12 --only FIELD=VALUE --out out/quick.json`.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from diffusers import DDIMScheduler
+
+from diffusion_guidance.evaluation import Subject, describe_run, read_report, write_report
+from diffusion_guidance.pipelines import load_pipeline
+from diffusion_guidance.worlds.subjects import load_subject
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
+#: Of the pipeline of each world.
+DTYPE = {"digits": "float32", "shapes": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command line asks for.
+
+    Attributes:
+        samples: images a row, or a set; None for the study's own.
+        worlds: the names of those to measure.
+        only: field -> the values, as text, that rows with this field must have.
+        assets, work: where checkpoints are, and where finished rows are kept.
+        out: the study's first report; further ones are written next to it.
+    """
+
+    samples: int | None
+    worlds: Sequence[str]
+    only: Mapping[str, Sequence[str]]
+    assets: Path
+    work: Path
+    out: Path
+
+    def wanted(self, rows: Sequence[dict]) -> list[dict]:
+        """The rows without those that have another value of a field of `only`."""
+
+        def text(value: object) -> str:
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+        return [row for row in rows if all(text(row[name]) in self.only[name] for name in self.only if name in row)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a document.
+
+    Attributes:
+        document: path of the document, from the root.
+        mark: it stands between `<!-- MARK -->` and `<!-- end -->`.
+        result: name of the report in docs/results that it is made from.
+        render: the table from the report's facts and rows.
+    """
+
+    document: str
+    mark: str
+    result: str
+    render: Callable[[dict, list[dict]], str]
+
+    def made(self) -> str:
+        """The table as the report has it today."""
+        return self.render(*read_report(RESULTS / f"{self.result}.json"))
+
+    def written(self) -> str:
+        """The table as it stands in the document.
+
+        Raises:
+            ValueError: the document has no such mark, or more than one.
+        """
+        text = (ROOT / self.document).read_text(encoding="utf-8")
+        found = re.findall(rf"<!-- {re.escape(self.mark)} -->\n(.*?)<!-- end -->", text, flags=re.S)
+        if len(found) != 1:
+            raise ValueError(f"{self.document} has {len(found)} places <!-- {self.mark} --> ... <!-- end -->, not one")
+        return found[0]
+
+
+def of_rows(table: Callable[..., str], *args: object) -> Callable[[dict, list[dict]], str]:
+    """A table that needs the rows alone."""
+    return lambda meta, rows: table(rows, *args)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report in docs/results.
+
+    Attributes:
+        name: of the file, without `.json`.
+        measure: the facts that `describe_run` records, and the rows.
+        tables: of the documents, made from it.
+        plots: what follows the name in the name of a PNG -> what draws it from the rows.
+    """
+
+    name: str
+    measure: Callable[[Run], tuple[dict, list[dict]]]
+    tables: Sequence[Table] = ()
+    plots: Mapping[str, Callable[[Path, list[dict]], object]] = field(default_factory=dict)
+
+    def make(self, run: Run, path: Path) -> None:
+        """Measure, write the report and its plots, and print its tables."""
+        facts, rows = self.measure(run)
+        meta = describe_run(**facts)
+        print(write_report(path, meta, rows))
+        for suffix, draw in self.plots.items():
+            draw(path.with_name(f"{path.stem}{suffix}.png"), rows)
+        for table in self.tables:
+            print(f"\n{table.render(meta, rows)}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Reports that belong together, in the order in which they are measured; `samples` is for the help."""
+
+    description: str
+    reports: Sequence[Report]
+    samples: str
+    worlds: Sequence[str] = ()
+
+    def results(self) -> tuple[str, ...]:
+        """The names of its reports."""
+        return tuple(report.name for report in self.reports)
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        parser = argparse.ArgumentParser(
+            description=self.description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        names = self.results()
+        name = names[0]
+        parser.add_argument("--samples", type=int, help=f"images a row, or a set (default {self.samples})")
+        if self.worlds:
+            parser.add_argument("--worlds", nargs="+", choices=self.worlds, default=self.worlds)
+        text = "leave out the rows that have FIELD with another value"
+        parser.add_argument("--only", nargs="+", type=_filter, default=[], metavar="FIELD=VALUE,...", help=text)
+        parser.add_argument("--reports", nargs="+", choices=names, default=names, help="default: all")
+        parser.add_argument("--assets", type=Path, default=ROOT / "assets")
+        parser.add_argument("--work", type=Path, default=Path(f"out/study-{name}"), help="what is drawn and measured")
+        parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="the report; others next to it")
+        args = parser.parse_args(arguments)
+        worlds = args.worlds if self.worlds else ()
+        run = Run(args.samples, worlds, dict(args.only), args.assets, args.work, args.out)
+        for report in self.reports:
+            if report.name in args.reports:
+                report.make(run, args.out.with_name(f"{report.name.replace(name, args.out.stem, 1)}.json"))
+
+
+@dataclass(frozen=True)
+class World:
+    """A loaded world: its name, its pipeline, and how the pipeline's images are judged."""
+
+    name: str
+    pipe: object
+    subject: Subject
+
+
+def load_world(name: str, assets: Path) -> World:
+    """The pipeline of `name` with a deterministic sampler of one evaluation a step, and its subject."""
+    pipe = load_pipeline(str(assets / name), DTYPE[name])
+    if name == "digits":
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    subject = load_subject(name, assets, pipe.device)
+    return World(name, pipe, replace(subject, settings={"pipeline": name, "dtype": DTYPE[name], **subject.settings}))
+
+
+def span(count: int, first: int = 0) -> str:
+    """The seeds of a row, in words."""
+    return f"{first}-{first + count - 1}"
+
+
+def _filter(text: str) -> tuple[str, list[str]]:
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"cannot read {text!r}; write FIELD=VALUE,VALUE")
+    return name, values.split(",")
