@@ -5,16 +5,15 @@ checkpoint draws for their captions, to all other drawings. Then alignment, by s
 were held out of the training, and of the pairs of the same names that were not; with chance, which is the share of
 images that would be right for the caption of another image of their row. After emoji_raag, ten minutes on one core:
 
-    python -m scripts.studies.emoji_heldout
+    python -m scripts.training.emoji_images FOLDER
+    python -m scripts.studies.emoji_heldout --work out/study-emoji-raag
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from diffusion_guidance.evaluation import describe_run, load_extractor, markdown_table, read_report, write_report
+from diffusion_guidance.evaluation import load_extractor, markdown_table, read_report
 from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
 from diffusion_guidance.evaluation.metrics.frechet import PARTS, frechet_estimate
 from diffusion_guidance.evaluation.metrics.kernels import kid_estimate
@@ -27,6 +26,7 @@ from diffusion_guidance.worlds.emoji import EmojiImages
 from diffusion_guidance.worlds.emoji_judge import EmojiJudge
 from diffusion_guidance.worlds.emoji_measure import FEATURES
 from scripts.studies.emoji_raag import draw
+from scripts.studies.study import DTYPE, Report, Run, Study, Table
 from scripts.training.emoji_images import CACHE
 from scripts.training.emoji_judge import reconstructed
 
@@ -66,44 +66,42 @@ def document(meta: dict, rows: list[dict]) -> str:
     return f"Setting: {setting}; {meta['dtype']}.\n\n{first}\n{second}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, default=CACHE, help="rendered by scripts.training.emoji_images")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--raag", type=Path, default=Path("docs/results/emoji-raag.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-emoji"), help="what is drawn, of emoji_raag too")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/emoji-heldout.json"))
-    args = parser.parse_args()
-    meta, rows = read_report(args.raag)
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    meta, rows = read_report(run.out.with_name("emoji-raag.json"))
     best = max(rows, key=lambda row: row["alignment"])
     setting = {name: best[name] for name in SETTING if name in best}
-    samples, folder = meta["samples"], args.work / f"{meta['samples']}-{meta['dtype']}"
-    pipe, lite0 = load_pipeline(str(args.assets / "emoji"), meta["dtype"]), load_extractor("lite0")
-    judge = EmojiJudge.from_pretrained(args.assets / "emoji-judge").eval()
+    samples, folder = meta["samples"], run.work / str(meta["samples"])
+    pipe = load_pipeline(str(run.assets / "emoji"), DTYPE["emoji"])
+    judge = EmojiJudge.from_pretrained(run.assets / "emoji-judge").eval()
     captions, held_out = judge.config.captions, judge.config.held_out
-
-    drawings = EmojiImages.load(args.images)
+    drawings = EmojiImages.load(CACHE)
     place = {caption: i for i, caption in enumerate(drawings.captions)}
+
     real = drawings.images[[place[caption] for caption in captions[:samples]]]
-    vae = load_pipeline(str(args.assets / "emoji")).vae
-    again = (reconstructed(vae, real) * 255).round().to(torch.uint8)
+    again = (reconstructed(load_pipeline(str(run.assets / "emoji")).vae, real) * 255).round().to(torch.uint8)
     drawn = torch.from_numpy(draw(folder / row_name(setting), pipe, captions, setting, samples).array("images"))
-    reference = Reference.of(read_statistics(args.assets / "emoji-judge" / FEATURES).features[samples:])
+    others = Reference.of(read_statistics(run.assets / "emoji-judge" / FEATURES).features[samples:])
+    lite0 = load_extractor("lite0")
     rows = []
     for name, images in (("drawings", real), ("reconstructed", again), ("checkpoint", drawn)):
         features = torch.cat([lite0(some.float() / 255)["features"] for some in images.split(50)])
-        rows.append(distances(name, features, reference))
+        rows.append(distances(name, features, others))
 
     names = {caption.split(" ", 1)[1] for caption in held_out}
     known = [caption for caption in captions if caption.split(" ", 1)[1] in names]
-    for name, asked, draws in (("held out", held_out, 5), ("known", known, 2)):
+    for name, asked, times in (("held out", held_out, 5), ("known", known, 2)):
         one = folder / f"{name.replace(' ', '-')}-{row_name(setting)}"
-        images = draw(one, pipe, asked, setting, draws * len(asked), f"emoji world, {name}").array("images")
-        rows += alignment(judge, name, torch.from_numpy(images), [*asked] * draws)
+        images = draw(one, pipe, asked, setting, times * len(asked), f"emoji world, {name}").array("images")
+        rows += alignment(judge, name, torch.from_numpy(images), [*asked] * times)
     rows += alignment(judge, "held out, the drawings", drawings.images[[place[one] for one in held_out]], held_out)
-    facts = {"seeds": "from 0 in each row", "checkpoint": "assets/emoji", "dtype": meta["dtype"], "setting": setting}
-    write_report(args.out, describe_run(**facts), rows)
+    return {"checkpoint": "assets/emoji", "dtype": DTYPE["emoji"], "setting": setting}, rows
 
+
+STUDY = Study(
+    __doc__,
+    (Report("emoji-heldout", measure, (Table("docs/emoji.md", "held out", "emoji-heldout", document),)),),
+    samples="those of emoji-raag",
+)
 
 if __name__ == "__main__":
-    main()
+    STUDY.main()

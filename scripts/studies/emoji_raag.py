@@ -7,7 +7,6 @@ them, so a killed study goes on where it stopped, and another judge reads the sa
     python -m scripts.studies.emoji_raag
 """
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -20,7 +19,7 @@ from diffusers import DiffusionPipeline
 
 from diffusion_guidance import CFG, RAAG, fit_raag
 from diffusion_guidance.core.files import write_json
-from diffusion_guidance.evaluation import describe_run, load_extractor, markdown_table, pareto_plot, write_report
+from diffusion_guidance.evaluation import load_extractor, markdown_table, pareto_plot
 from diffusion_guidance.evaluation.identity import pipeline_weights
 from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
 from diffusion_guidance.evaluation.run import Measure, collect, pipeline_draw
@@ -30,19 +29,22 @@ from diffusion_guidance.evaluation.summary import estimates_row, summarise
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.emoji_judge import EmojiJudge
 from diffusion_guidance.worlds.subjects import load_subject
+from scripts.studies.study import DTYPE, Report, Run, Study, Table, span
 
 
 WEIGHTS = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0)
 LATE_WEIGHTS = (3.0, 5.0)  # for which RAAG is fitted, with 1.5 at the first step
 GRID = tuple(itertools.product((3.0, 7.0), (1.6, 6.4)))  # (w_max, alpha)
+STEPS = (5, 10, 30)
+SAMPLES = 500
 CALL = {"max_sequence_length": 1, "guidance_scale": 2.0}  # its weight only switches the unconditional pass on
 
 
-def table(steps: Sequence[int], fitted: Sequence[Mapping]) -> list[dict]:
+def table(fitted: Sequence[Mapping]) -> list[dict]:
     """What distinguishes the rows: method, its parameters, and the number of steps."""
     cfg = [{"method": "cfg", "weight": weight} for weight in WEIGHTS]
     raag = [{"method": "raag", "w_max": w_max, "alpha": alpha} for w_max, alpha in GRID]
-    return [dict(row) | {"steps": count} for count in steps for row in [*cfg, *fitted, *raag]]
+    return [dict(row) | {"steps": count} for count in STEPS for row in [*cfg, *fitted, *raag]]
 
 
 def fit(pipe: DiffusionPipeline, captions: Sequence[str], path: Path) -> list[dict]:
@@ -91,37 +93,28 @@ def with_gains(rows: Sequence[dict], stores: Sequence[ChunkStore]) -> list[dict]
     return result
 
 
-def document(meta: dict, rows: list[dict]) -> str:
+def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
     facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
     columns = ["method", "weight", "w_max", "alpha", "fitted_for", "steps", "alignment", "gain", "name", "style", "kid"]
     return facts + markdown_table(rows, columns, digits=3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 30])
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/emoji-raag.json"))
-    parser.add_argument("--work", type=Path, default=Path("out/study-emoji"), help="what is drawn")
-    args = parser.parse_args()
-    pipe = load_pipeline(str(args.assets / "emoji"), args.dtype)
-    subject = load_subject("emoji", args.assets, extractor=load_extractor("lite0"))
-    captions = EmojiJudge.load_config(args.assets / "emoji-judge")["captions"]
-    folder = args.work / f"{args.samples}-{args.dtype}"
+def measure(run: Run) -> tuple[dict, list[dict]]:
+    count, folder = run.samples or SAMPLES, run.work / str(run.samples or SAMPLES)
+    pipe = load_pipeline(str(run.assets / "emoji"), DTYPE["emoji"])
+    subject = load_subject("emoji", run.assets, extractor=load_extractor("lite0"))
+    captions = EmojiJudge.load_config(run.assets / "emoji-judge")["captions"]
     fitted = fit(pipe, captions[::-1], folder / "fitted.json")
     rows, stores = [], []
-    for row in table(args.steps, fitted):
+    for row in run.wanted(table(fitted)):
         place = folder / row_name(row)
-        images = torch.from_numpy(draw(place, pipe, captions, row, args.samples).array("images"))
+        images = torch.from_numpy(draw(place, pipe, captions, row, count).array("images"))
         stores.append(read(place, images, subject.measure, subject.settings))
         found = estimates_row(summarise(stores[-1], subject.reference, ("kid",)))
-        rows.append(row | {"nfe": row["steps"], "samples": args.samples} | found)
-    meta = describe_run(samples=args.samples, seeds=f"0-{args.samples - 1}", checkpoint="assets/emoji")
-    write_report(args.out, meta | {"dtype": args.dtype, **subject.settings}, with_gains(rows, stores))
-    plot(args.out.with_suffix(".png"), rows)
+        rows.append(row | {"nfe": row["steps"], "samples": count} | found)
+    facts = {"samples": count, "seeds": span(count), "checkpoint": "assets/emoji", "dtype": DTYPE["emoji"]}
+    return facts | dict(subject.settings), with_gains(rows, stores)
 
 
 def plot(path: Path, rows: Sequence[Mapping]) -> None:
@@ -134,5 +127,11 @@ def plot(path: Path, rows: Sequence[Mapping]) -> None:
     pareto_plot(path, points, "kid", "alignment", "curve", "label", "points: CFG weight; RAAG w_max, alpha")
 
 
+STUDY = Study(
+    __doc__,
+    (Report("emoji-raag", measure, (Table("docs/emoji.md", "raag", "emoji-raag", every_row),), {"": plot}),),
+    samples=str(SAMPLES),
+)
+
 if __name__ == "__main__":
-    main()
+    STUDY.main()

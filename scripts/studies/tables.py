@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
-from scripts.studies import coverage, diffier, elucd, families, peers, raag, rigid, tune_encoder, upstream_tests
+from scripts.studies import (
+    coverage,
+    diffier,
+    elucd,
+    emoji_heldout,
+    emoji_raag,
+    families,
+    peers,
+    raag,
+    rigid,
+    tune_encoder,
+    upstream_tests,
+)
 from scripts.studies.study import ROOT, Table, of_rows
 
 
@@ -22,6 +34,8 @@ STUDIES = {
     "rigid": rigid.STUDY,
     "peers": peers.STUDY,
     "families": families.STUDY,
+    "emoji_raag": emoji_raag.STUDY,
+    "emoji_heldout": emoji_heldout.STUDY,
 }
 
 

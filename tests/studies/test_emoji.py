@@ -40,18 +40,18 @@ def test_a_row_is_drawn_once_and_read(tmp_path, monkeypatch):
     monkeypatch.setattr(emoji_raag, "WEIGHTS", (3.0,))
     monkeypatch.setattr(emoji_raag, "GRID", ())
     monkeypatch.setattr(emoji_raag, "LATE_WEIGHTS", (3.0,))
+    monkeypatch.setattr(emoji_raag, "STEPS", (1, 2))
     out = tmp_path / "raag.json"
-    command = ["emoji_raag", "--samples", "8", "--steps", "1", "--out", str(out), "--work", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", command)
-    emoji_raag.main()
+    command = ["--samples", "8", "--only", "steps=1", "--out", str(out), "--work", str(tmp_path)]
+    emoji_raag.STUDY.main(command)
     before = out.read_bytes()
     meta, rows = read_report(out)
     assert [row["method"] for row in rows] == ["cfg", "raag"] and "gain" in rows[1]
     assert all({"alignment_interval", "name", "style", "kid"} <= set(row) for row in rows)
     assert rows[1]["fitted_for"] == 3 and rows[1]["w_max"] > 3 and rows[1]["alpha"] > 0
-    assert "8 images a row" in emoji_raag.document(meta, rows)
+    assert "8 images a row" in emoji_raag.every_row(meta, rows)
     monkeypatch.setattr(emoji_raag, "pipeline_draw", lambda *args, **call: None)
-    emoji_raag.main()
+    emoji_raag.STUDY.main(command)
     assert out.read_bytes() == before
 
 
