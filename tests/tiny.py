@@ -9,20 +9,15 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 
-from diffusion_guidance.worlds.shapes_model import (
-    build_autoencoder,
-    build_pipeline,
-    build_text_encoder,
-    build_tokenizer,
-    build_transformer,
-)
+from diffusion_guidance.worlds.latent_model import build_pipeline
+from diffusion_guidance.worlds.shapes_model import PARTS, build_tokenizer
 
 
 def tiny_sd3(dtype: torch.dtype = torch.float32) -> StableDiffusion3Pipeline:
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
-    encoders = [build_text_encoder(tokenizer) for _ in range(2)]
-    pipe = build_pipeline(build_transformer(width=64, layers=2), build_autoencoder(), encoders, tokenizer)
+    encoders = [PARTS.text_encoder(tokenizer) for _ in range(2)]
+    pipe = build_pipeline(PARTS.transformer(width=64, layers=2), PARTS.autoencoder(), encoders, tokenizer)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(dtype)
 

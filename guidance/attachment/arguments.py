@@ -1,6 +1,16 @@
-"""Arguments of a network, compared."""
+"""Arguments of a network, copied and compared."""
 
 import torch
+
+
+def copied(value):
+    """`value` with lists and dictionaries copied, at any depth, since networks and pipelines change those that they
+    hand over; tensors are the same."""
+    if isinstance(value, list):
+        return [copied(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: copied(entry) for key, entry in value.items()}
+    return value
 
 
 def same(one, other) -> bool:

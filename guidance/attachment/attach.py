@@ -153,8 +153,15 @@ class Attachment:
 
     def detach(self) -> None:
         """Restore the pipeline exactly. Detaching twice does nothing."""
-        while self._installed:
-            self._installed.pop()()
+        try:
+            self._undo()
+        except BaseException:  # an interrupt at any line of it
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        for undo in reversed(self._installed):
+            undo()
         for stand_in in self._stand_ins:
             stand_in.undo()
         self._passes.remove()

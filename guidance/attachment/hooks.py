@@ -29,13 +29,13 @@ class Hooks:
             self._compiled.install()
 
     def remove(self) -> None:
-        """Found by looking, so that an interrupt at any line of `install` leaves nothing."""
+        """Found by looking, so that a second call finds what an interrupt at any line of `install` or of this left."""
         self._compiled.undo()
         for hooks in (self.module._forward_pre_hooks, self.module._forward_hooks):
             for key in self._own(hooks):
-                hooks.pop(key, None)
                 self.module._forward_pre_hooks_with_kwargs.pop(key, None)
                 self.module._forward_hooks_with_kwargs.pop(key, None)
+                hooks.pop(key, None)
 
     def _own(self, hooks: dict) -> dict:
         return {key: hook for key, hook in hooks.items() if isinstance(hook, _Hook) and hook.owner is self}

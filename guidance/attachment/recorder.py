@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+from .arguments import copied
 from .families import Call, prediction_of
 from .hooks import Hooks
 from .passes import Passes
@@ -75,7 +76,7 @@ class Recorder:
         if self.paused or not self._belongs():
             return
         # Networks and pipelines change the lists and dictionaries that they hand over.
-        arguments = {key: _copied(value) for key, value in by_name(self._names[module], args, kwargs).items()}
+        arguments = {key: copied(value) for key, value in by_name(self._names[module], args, kwargs).items()}
         self._entered = (thread, name, module, arguments, self._passes.before(module, arguments))
 
     def _after(self, module: torch.nn.Module, output: object) -> None:
@@ -108,15 +109,6 @@ def by_name(names: tuple[str, ...], args: tuple, kwargs: dict) -> dict:
 
 def is_compiled(module: torch.nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-
-
-def _copied(value):
-    """`value` with lists and dictionaries copied, at any depth; tensors are the same."""
-    if isinstance(value, list):
-        return [_copied(entry) for entry in value]
-    if isinstance(value, dict):
-        return {key: _copied(entry) for key, entry in value.items()}
-    return value
 
 
 def kept(output, module: torch.nn.Module) -> torch.Tensor | list[torch.Tensor]:

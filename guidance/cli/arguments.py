@@ -1,12 +1,13 @@
 """What command lines say in text, as values: seeds, prompts in a file, arguments of a pipeline's call, numbers.
 
-Each function raises ValueError with one sentence that says what to write. Nothing here imports more than Python's own.
+Each function raises ValueError with one sentence that says what to write. Nothing here is slow to import.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from ..core.short_form import parse_value
 
 
 MOST = 10_000_000  # seeds or class ids in one command
@@ -73,26 +74,6 @@ def read_prompts(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def parse_value(text: str) -> object:
-    """JSON, or the text itself where it is not JSON. Raises ValueError for NaN, infinity, and JSON nested too deep."""
-
-    def refuse(constant: str) -> None:
-        raise _NotFiniteError(f"{constant} is not a value that can be kept; give a finite number")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError(f"the value {text[:20]}... is nested too deep") from None
-    except _NotFiniteError:
-        raise
-    except ValueError:
-        return text
-
-
-class _NotFiniteError(ValueError):
-    pass
-
-
 def parse_call(texts: Iterable[str]) -> dict[str, object]:
     """Arguments of a pipeline's call from texts `NAME=VALUE`.
 
@@ -109,7 +90,10 @@ def parse_call(texts: Iterable[str]) -> dict[str, object]:
             raise ValueError(f"--call {name}= is set by this command" + (f"; use {other}" if other else ""))
         if name in call:
             raise ValueError(f"--call gives {name} twice")
-        call[name] = parse_value(value)
+        try:
+            call[name] = parse_value(value)
+        except ValueError as error:
+            raise ValueError(f"--call {name}: {error}") from None
     return call
 
 

@@ -57,14 +57,10 @@ def parser(prog: str) -> Parser:
 
 
 def run(args: Namespace) -> None:
-    from ..core.configuration import save_guidance, to_config
-    from ..evaluation.report import describe_run, write_report
     from ..methods.classifier.calibration_trace import CalibrationTrace
     from ..methods.classifier.guidance import ClassifierGuidance
     from ..methods.classifier.reading import Reading
-    from ..methods.classifier.temperatures import fit_temperatures
     from ..networks.classifiers import load_classifier
-    from .calibration_report import plot, report, table
 
     if args.out.suffix != ".json":
         raise ValueError("--out of calibrate ends in .json")
@@ -83,13 +79,24 @@ def run(args: Namespace) -> None:
     facts = {"pipeline": model.name, "classifier": classifier.identity(), "softplus": args.softplus}
     settings = {**facts, "conditions": conditions, "call": call, "dtype": model.dtype}
     sets = sampled(pipe, traces, conditions, call, args.samples, args.batch_size, args.work, settings)
+    publish(args, sets, list(traces), spec if len(spec) > 1 else spec["spec"], facts)
+
+
+def publish(args: Namespace, sets: "dict[str, ChunkStore]", keys: list[str], spec: dict | str, facts: dict) -> None:
+    """Write and print what was found; the last of the traces `keys` is of the classifier that guides, `spec`."""
+    from ..core.configuration import save_guidance, to_config
+    from ..evaluation.report import describe_run, write_report
+    from ..methods.classifier.guidance import ClassifierGuidance
+    from ..methods.classifier.reading import Reading
+    from ..methods.classifier.temperatures import fit_temperatures
+    from .calibration_report import plot, report, table
+
     rows = []
-    for key in traces:  # the last is the one that guides
+    for key in keys:
         fitted, held_out = (logits_and_labels(store, key) for store in sets.values())
         rows += report(fitted, held_out, levels(sets["fit"]), classifier=key)
     temperatures = fit_temperatures(*fitted, args.ratio)
-    reading = Reading(softplus=args.softplus, **temperatures)
-    guidance = ClassifierGuidance(spec if len(spec) > 1 else spec["spec"], reading=reading)
+    guidance = ClassifierGuidance(spec, reading=Reading(softplus=args.softplus, **temperatures))
     facts |= {"samples": args.samples, "steps": args.steps, "guidance": to_config(guidance)}
     facts["seeds"] = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
     write_report(args.out, describe_run(**facts), rows)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ..attachment.attach import attach
 from ..evaluation.report import markdown_table
-from ..evaluation.sampling import generators
+from ..evaluation.sampling import sample
 from ..methods.classifier.calibration_trace import CalibrationTrace, calibration_rows
 from ..methods.classifier.temperatures import calibration, fit_temperature, reliability_plot
 
@@ -20,12 +19,10 @@ def draw(pipe, traces: dict[str, CalibrationTrace], asked: list, seeds, **call):
     The class of a picture is its condition, or the number of its prompt.
     """
     conditions = [asked[seed % len(asked)] for seed in seeds]
-    name = "class_labels" if isinstance(conditions[0], int) else "prompt"
     for trace in traces.values():
         trace.clear()
-        trace.labels = [condition if name == "class_labels" else asked.index(condition) for condition in conditions]
-    with attach(pipe, list(traces.values())):
-        images = pipe(**{name: conditions}, generator=generators(seeds), output_type="pt", **call).images
+        trace.labels = [each if isinstance(each, int) else asked.index(each) for each in conditions]
+    images = sample(pipe, conditions, seeds, list(traces.values()), output_type="pt", **call)[0].images
     arrays = {key: trace.collected()[0].transpose(0, 1).contiguous() for key, trace in traces.items()}
     levels = torch.tensor([list(level.values()) for level in trace.levels()], dtype=torch.float64)
     levels = levels.expand(len(seeds), -1, -1).contiguous()  # the same for all, so that they are kept too

@@ -10,7 +10,7 @@ from ..core.callback import Callback
 from ..core.configuration import load_guidance, parse_guidance
 from ..core.groups import grouped
 from ..core.kinds import find_kind
-from .arguments import parse_value
+from ..core.short_form import parse_arguments
 
 
 def parse(text: str) -> Callback:
@@ -24,7 +24,7 @@ def parse(text: str) -> Callback:
     if rest and "=" not in first and find_kind(name.strip()) is None:  # an argument has a `=`: this is a class
         return _own(name.strip(), first.strip(), rest[len(first) + 1 :])
     if (guider := _guider(name.strip())) is not None:
-        return _guided(guider, split(rest, text))
+        return _guided(guider, parse_arguments(rest))
     return parse_guidance(text)
 
 
@@ -34,29 +34,6 @@ def load(file: Path) -> list[Callback]:
         return load_guidance(file)
     except ValueError as error:
         raise ValueError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
-
-
-def split(rest: str, text: str) -> dict[str, object]:
-    """Arguments from `ARGUMENT=VALUE,...`; commas within brackets and quotes do not separate."""
-    arguments: dict[str, object] = {}
-    for part in _parts(rest):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ValueError(f"cannot read {part[:50]!r} in {text[:100]!r}; write NAME:ARGUMENT=VALUE,ARGUMENT=VALUE")
-        arguments[name.strip()] = parse_value(value.strip())
-    return arguments
-
-
-def _parts(rest: str) -> list[str]:
-    parts, depth, quoted = [""], 0, False
-    for character in rest:
-        quoted ^= character == '"'
-        depth += 0 if quoted else (character in "[{") - (character in "]}")
-        if character == "," and depth == 0 and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part for part in parts if part.strip()]
 
 
 def _own(module: str, name: str, rest: str) -> Callback:
@@ -71,9 +48,8 @@ def _own(module: str, name: str, rest: str) -> Callback:
         raise ValueError(f"--guidance: {module} has no {name!r}") from None
     if not (inspect.isclass(found) and issubclass(found, Callback)):
         raise ValueError(f"--guidance: {module}:{name} is not a subclass of diffusion_guidance.Callback")
-    arguments = split(rest, f"{module}:{name}:{rest}")
     try:
-        return found(**grouped(found, arguments))
+        return found(**grouped(found, parse_arguments(rest)))
     except TypeError as error:
         raise ValueError(f"--guidance {module}:{name}: {error}") from None
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from .callback import Callback, settings
 from .files import write_json
 from .groups import grouped, parameters
-from .json_files import parse_json, read_json
+from .json_files import read_json
 from .kinds import find_kind, known_kinds
+from .short_form import parse_arguments
 from .trust import require_plain
 
 
-MAX_TEXT = 100_000  # characters of the short form
 MAX_BYTES = 1 << 20  # of a file
 
 
@@ -94,32 +94,10 @@ def parse_guidance(text: str) -> Callback:
     Names are those of the classes in any case; values are JSON, and anything else is a string.
 
     Raises:
-        ValueError: an unknown name or argument, a value out of range, or more than `MAX_TEXT` characters.
+        ValueError: an unknown name or argument, a value out of range, or what `parse_arguments` refuses.
     """
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"{text[:40]!r}... has {len(text)} characters; {MAX_TEXT} are read, so give a file instead")
     name, _, rest = text.partition(":")
-    arguments = {}
-    for part in _parts(rest):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise ValueError(f"cannot read {part!r} in {text!r}; write NAME:ARGUMENT=VALUE,ARGUMENT=VALUE")
-        try:
-            arguments[key.strip()] = parse_json(value)
-        except ValueError:
-            arguments[key.strip()] = value.strip()
-    return _build(name.strip(), arguments)
-
-
-def _parts(text: str) -> list[str]:
-    """`text` cut at its commas, except those within brackets; in one pass."""
-    parts, start, depth = [], 0, 0
-    for position, character in enumerate(text):
-        depth += (character == "[") - (character == "]" and depth > 0)
-        if character == "," and not depth:
-            parts.append(text[start:position])
-            start = position + 1
-    return [part for part in [*parts, text[start:]] if part]
+    return _build(name.strip(), parse_arguments(rest))
 
 
 def _read(path: str | os.PathLike) -> list:

@@ -6,13 +6,13 @@ from ..core.lazy import lazy
 
 
 if TYPE_CHECKING:
-    from ..networks.extractors import Extractor, Transform, clip, dinov2, inception, load_extractor
+    from ..networks.extractors import Extractor, Transform, load_extractor
     from .metrics.estimate import Estimate, jackknife, mean_estimate
     from .metrics.frechet import frechet_distance, frechet_estimate
     from .metrics.kernels import cmmd, cmmd_estimate, kid, kid_estimate, kid_subsets
     from .metrics.moments import Moments
     from .metrics.neighbours import density_coverage, neighbour_estimates, precision_recall
-    from .metrics.scores import clip_score, correct, inception_score, inception_score_estimate
+    from .metrics.scores import clip_score, inception_score, inception_score_estimate
     from .publish import publish_curves
     from .references import load_reference, load_side
     from .report import (
@@ -44,23 +44,19 @@ __all__ = [
     "Reference",
     "Subject",
     "Transform",
-    "clip",
     "clip_score",
     "cmmd",
     "cmmd_estimate",
     "collect",
     "contact_sheet",
-    "correct",
     "curve_plot",
     "density_coverage",
     "describe_run",
-    "dinov2",
     "estimates_row",
     "extractor_measure",
     "find_run",
     "frechet_distance",
     "frechet_estimate",
-    "inception",
     "inception_score",
     "inception_score_estimate",
     "jackknife",

@@ -1,8 +1,7 @@
 """What a run has measured so far, on disk: one file a chunk of samples, with a checksum, each whole or absent."""
 
-import hashlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..core.files import sweep, write_atomic
+from ..networks.weights import tensors_sha256 as _digest
 from .metrics.moments import Moments
 
 
@@ -94,12 +94,3 @@ class ChunkStore:
                 )
         except (OSError, SafetensorError):
             return False
-
-
-def _digest(arrays: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name, values in sorted(arrays.items()):
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

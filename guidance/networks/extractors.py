@@ -13,7 +13,7 @@ from .network import Network
 from .preprocessing import AS_IS, CLIP, IMAGENET, Transform
 
 
-__all__ = ["CLIP", "IMAGENET", "Extractor", "Transform", "clip", "dinov2", "inception", "load_extractor"]
+__all__ = ["CLIP", "IMAGENET", "Extractor", "Transform", "load_extractor"]
 
 
 class Extractor(Network):
@@ -80,54 +80,3 @@ def load_extractor(text: str, device: str | torch.device = "cpu", size: int | No
     _, _, weights = parse(text, "features", "extractor")
     name = f"{parts.name} ({file_digest(Path(weights))[:12]})" if Path(weights).is_file() else parts.name
     return Extractor(name, parts.module, parts.transform, device, parts.embed_texts, parts.held)
-
-
-def inception(weights: Path | None = None, device: str | torch.device = "cpu") -> Extractor:
-    """Inception-V3 as FID is defined: torch-fidelity's, with the resize of TensorFlow 1 and 8-bit input; D = 2048.
-
-    Args:
-        weights: safetensors file of torch-fidelity's weights; None downloads theirs.
-
-    Raises:
-        ValueError: torch-fidelity or the weights are missing.
-    """
-    return _plain(f"inception:{weights or ''}", device)
-
-
-def dinov2(
-    weights: Path | None = None,
-    device: str | torch.device = "cpu",
-    name: str = "vit_large_patch14_dinov2.lvd142m",
-    size: int = 224,
-    **arguments,
-) -> Extractor:
-    """A vision transformer of timm, by default DINOv2 ViT-L/14; the pooled feature, D = 1024.
-
-    Args:
-        weights: safetensors file; None downloads timm's.
-        name: of any timm model that has `img_size`.
-        size: pixels a side that images are resized to, bicubic.
-        arguments: more for `timm.create_model`.
-
-    Raises:
-        ValueError: timm or the weights are missing, or timm knows no such model.
-    """
-    return _plain(f"timm:{name}:{weights or ''}", device, size=size, **arguments)
-
-
-def clip(weights: Path | str = "openai", device: str | torch.device = "cpu", name: str = "ViT-L-14-336") -> Extractor:
-    """CLIP by open_clip, for CMMD (its authors use ViT-L/14 at 336 pixels) and the CLIP score.
-
-    Args:
-        weights: safetensors file, or one of open_clip's tags, which it downloads.
-        name: of an open_clip model.
-
-    Raises:
-        ValueError: open_clip or the weights are missing, or open_clip knows no such model.
-    """
-    return _plain(f"open_clip:{name}:{weights}", device)
-
-
-def _plain(spec: str, device, **how) -> Extractor:
-    parts = load(spec, "features", "extractor", device, **how)
-    return Extractor(parts.name, parts.module, parts.transform, device, parts.embed_texts, parts.held)

@@ -1,7 +1,7 @@
 """Weights of networks from files: safetensors only, errors that say what to do, and a hash to tell them apart."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -40,8 +40,13 @@ def with_weights(name: str, build: Callable):
 
 def weights_sha256(module: torch.nn.Module) -> str:
     """SHA-256 of names, dtypes, shapes and values of all parameters and buffers, from whichever file or device."""
+    return tensors_sha256(module.state_dict())
+
+
+def tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names, dtypes, shapes and values."""
     digest = hashlib.sha256()
-    for name, values in sorted(module.state_dict().items()):
+    for name, values in sorted(tensors.items()):
         values = values.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.flatten().view(torch.uint8).numpy())

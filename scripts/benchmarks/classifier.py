@@ -9,17 +9,19 @@ are small, so a real one is loaded less by what does not depend on its size; `ca
 """
 
 import argparse
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from diffusion_guidance import ClassifierGuidance, Reading, Strength, attach
-from diffusion_guidance.evaluation import describe_run, write_report
+from diffusion_guidance.methods.classifier.strength import SCHEDULES
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.digits_classifier import DigitsClassifier
 from diffusion_guidance.worlds.shapes_measure import caption
-from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+from scripts.benchmarks.frame import Benchmark
+from scripts.benchmarks.timing import interleaved, medians, ratio
 
 
 def digits(assets: Path, batch: int, steps: int) -> tuple[object, Callable[[], torch.Tensor], torch.nn.Module]:
@@ -75,8 +77,6 @@ def measure(world: str, batch: int, schedule: str, args: argparse.Namespace) -> 
             return call()
 
     ways = {"plain": call} | {name: lambda guide=guide: guided(guide) for name, guide in guides.items()}
-    for way in ways.values():
-        way()  # a warm-up
     times = interleaved(ways, args.rounds)
     row = {"world": world, "batch": batch, "schedule": schedule}
     for name in guides:
@@ -85,29 +85,17 @@ def measure(world: str, batch: int, schedule: str, args: argparse.Namespace) -> 
     return row | found | {"callback_us_a_step": 1000 * (found["callback_ms"] - found["plain_ms"]) / args.steps}
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    for world, batch, schedule in itertools.product(args.worlds, args.batches, args.schedules):
+        yield measure(world, batch, schedule, args)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS), help="default: both")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="images a call (default 1 8 64)")
-    parser.add_argument("--schedules", nargs="+", choices=("x0", "ddpm", "edm"), default=["x0"], help="default: x0")
+    parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=["x0"], help="default: x0")
     parser.add_argument("--steps", type=int, default=10, help="of the sampler, in a call (default 10)")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds, each with every way (default 20; at least 2)")
-    parser.add_argument("--assets", type=Path, default=Path("assets"))
-    args = parser.parse_args(argv)
-    if args.rounds < 2 or args.steps < 1:
-        parser.error("--rounds must be at least 2 and --steps at least 1")
-    rows = []
-    for world in args.worlds:
-        for batch in args.batches:
-            for schedule in args.schedules:
-                rows.append(measure(world, batch, schedule, args))
-                text = "{world}, {batch} at once, {schedule}: callback alone {callback_ratio:.3f}"
-                text += ", with the classifier {classifier_ratio:.3f}" if "classifier_ratio" in rows[-1] else ""
-                print(text.format(**rows[-1]), flush=True)
-    if args.json:
-        print(write_report(args.json, describe_run(steps=args.steps, rounds=args.rounds, **machine()), rows))
 
 
-if __name__ == "__main__":
-    main()
+TEXT = "{world}, {batch} at once, {schedule}: callback alone {callback_ratio:.3f}, {callback_us_a_step:.0f} us a step"
+BENCHMARK = Benchmark(__doc__, rows, ("steps", "rounds"), TEXT, options, rounds=20)

@@ -1,6 +1,6 @@
 """Speed and memory of the Frechet distance from features: ours against torchmetrics and torch-fidelity.
 
-    python -m scripts.benchmarks.evaluation --json out/evaluation.json     # about five minutes on two cores
+    python -m scripts.benchmarks evaluation --json out/evaluation.json     # about five minutes on two cores
 
 Each measurement runs in a process of its own, on the same features, made from one seed in batches: the statistics of
 both sides in one pass, then the distance. Memory is the most that the process held above what it held once its
@@ -8,18 +8,17 @@ libraries were loaded. torch-fidelity's way needs all features at once, so they 
 """
 
 import argparse
+import itertools
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from diffusion_guidance.evaluation import describe_run, markdown_table, write_report
-from scripts.benchmarks.timing import machine
+from scripts.benchmarks.frame import Benchmark
+from scripts.benchmarks.timing import peak_bytes
 
 
 def batches(count: int, dim: int, batch: int, side: int) -> Iterator[np.ndarray]:
@@ -74,11 +73,6 @@ def torch_fidelity(*sides) -> float:
 LIBRARIES = {"ours": ours, "torchmetrics": torchmetrics, "torch-fidelity": torch_fidelity}
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held; Linux counts in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def measure(library: str, count: int, dim: int, batch: int) -> dict:
     """One measurement, in this process; making the features is timed apart and taken off."""
     run = LIBRARIES[library]
@@ -102,40 +96,23 @@ def measure(library: str, count: int, dim: int, batch: int) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", default="1000,10000,50000", help="feature vectors a side")
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    for count, library in itertools.product(args.counts, LIBRARIES):
+        command = [sys.executable, "-m", "scripts.benchmarks.evaluation", library]
+        command += map(str, (count, args.dim, args.batch))
+        result = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        yield json.loads(result.stdout.splitlines()[-1])
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 50_000], help="feature vectors a side")
     parser.add_argument("--dim", type=int, default=2048, help="dimensions (default 2048)")
     parser.add_argument("--batch", type=int, default=64, help="vectors at once (default 64)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    parser.add_argument("--one", nargs=2, metavar=("LIBRARY", "COUNT"), help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    if args.one:
-        print(json.dumps(measure(args.one[0], int(args.one[1]), args.dim, args.batch)))
-        return
-    try:
-        counts = [int(part) for part in args.counts.split(",")]
-    except ValueError:
-        parser.error(f"cannot read --counts {args.counts!r}; write for example 1000,5000")
-    rows = []
-    for count in counts:
-        for library in LIBRARIES:
-            command = [
-                sys.executable,
-                "-m",
-                "scripts.benchmarks.evaluation",
-                "--dim",
-                str(args.dim),
-                "--batch",
-                str(args.batch),
-            ]
-            result = subprocess.run([*command, "--one", library, str(count)], stdout=subprocess.PIPE, check=True)
-            rows.append(json.loads(result.stdout.splitlines()[-1]))
-            print(rows[-1], file=sys.stderr)
-    print(markdown_table(rows, list(rows[0])))
-    if args.json:
-        write_report(args.json, describe_run(batch=args.batch, **machine()), rows)
 
 
-if __name__ == "__main__":
-    main()
+TEXT = "{method}, {samples} samples: {frechet:.6g} in {seconds:.2f} s, {peak_mib:.0f} MiB"
+BENCHMARK = Benchmark(__doc__, rows, ("batch",), TEXT, options)
+
+if __name__ == "__main__":  # what `rows` starts
+    library, *numbers = sys.argv[1:]
+    print(json.dumps(measure(library, *map(int, numbers))))

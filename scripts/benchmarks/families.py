@@ -6,16 +6,16 @@ networks are small, so a real one is loaded less by what does not depend on its 
 """
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterator
 
 import diffusers
 import torch
 from diffusers.guiders import BaseGuidance, MagnitudeAwareGuidance
 
 from diffusion_guidance import RAAG, CallbackGuider, attach
-from diffusion_guidance.evaluation import describe_run, write_report
+from scripts.benchmarks.frame import Benchmark
 from scripts.benchmarks.random_pipelines import BENCHES, SIZES
-from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+from scripts.benchmarks.timing import interleaved, medians, ratio
 
 
 W_MAX, ALPHA = 6.0, 3.0
@@ -64,7 +64,6 @@ def measure(name: str, args: argparse.Namespace) -> dict:
             return plain()
 
     ways = {"plain": plain, "attached": attached, "modular": lambda: other(**of_modular, output="latents")}
-    results = {way: run() for way, run in ways.items()}  # a warm-up too
     times = interleaved(ways, args.rounds)
     return {
         "family": name,
@@ -73,7 +72,7 @@ def measure(name: str, args: argparse.Namespace) -> dict:
         **ratio("time_ratio", times["attached"], times["plain"]),
         **ratio("time_ratio_to_modular", times["attached"], times["modular"]),
         **medians(times),
-        "difference_to_modular": difference(results["attached"], results["modular"]),
+        "difference_to_modular": difference(attached(), ways["modular"]()),
     }
 
 
@@ -83,38 +82,21 @@ def difference(result: torch.Tensor, expected: torch.Tensor) -> float:
     return float((values[0] - values[1]).abs().max() / values[1].abs().max())
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where to write the rows")
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    if args.steps < 1:
+        raise SystemExit("--steps must be at least 1")
+    diffusers.logging.set_verbosity_error()
+    return (measure(name, args) for name in args.families)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--families", nargs="+", choices=BENCHES, default=list(BENCHES), help="default: all")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: small)")
     parser.add_argument("--steps", type=int, default=4, help="sampling steps a call (default: 4)")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds, each with every way (default: 30; at least 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the weights")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure and write what `add_arguments` asked for."""
-    if args.rounds < 2 or args.steps < 1:
-        raise SystemExit("--rounds must be at least 2 and --steps at least 1")
-    diffusers.logging.set_verbosity_error()
-    asked = {name: getattr(args, name) for name in ("dtype", "size", "steps", "rounds", "device")}
-    meta, rows = describe_run(**asked, **machine()), []
-    for name in args.families:
-        rows.append(measure(name, args))
-        print(
-            "{family}: attached / plain {time_ratio:.3f}, attached / modular ({modular_guider}) "
-            "{time_ratio_to_modular:.3f}".format(**rows[-1]),
-            flush=True,
-        )
-        write_report(args.json, meta, rows)  # after each, so that a run cut short leaves what it has
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    main()
+FACTS = ("dtype", "size", "steps", "rounds", "device")
+TEXT = "{family}: attached / plain {time_ratio:.3f}, attached / modular ({modular_guider}) {time_ratio_to_modular:.3f}"
+BENCHMARK = Benchmark(__doc__, rows, FACTS, TEXT, options, rounds=30)

@@ -8,17 +8,17 @@ image. Memory is measured in processes of their own, for a number of images and 
 """
 
 import argparse
-import resource
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 
 from diffusion_guidance.detection import Encoder, load_encoder
 from diffusion_guidance.detection.rigid import Detector
-from diffusion_guidance.evaluation.report import describe_run, write_report
-from scripts.benchmarks.timing import interleaved, machine, medians, ratio
+from scripts.benchmarks.frame import Benchmark
+from scripts.benchmarks.timing import interleaved, medians, peak_bytes, ratio
 
 
 def published(encoder: Encoder, images: torch.Tensor, draws: int, batch: int, noise: float = 0.05) -> torch.Tensor:
@@ -43,73 +43,51 @@ def ours(encoder: Encoder, images: torch.Tensor, draws: int, batch: int) -> torc
 
 def peak_mib(args: argparse.Namespace, count: int, draws: int) -> float:
     """The most that a process scoring `count` images, made one batch at a time, ever holds."""
-    command = [
-        sys.executable,
-        "-m",
-        "scripts.benchmarks.rigid",
-        "--peak",
-        str(count),
-        str(draws),
-        "--encoder",
-        args.encoder,
-    ]
-    command += ["--size", str(args.size), "--batch", str(args.batch)]
+    command = [sys.executable, "-m", "scripts.benchmarks.rigid"]
+    command += map(str, (count, draws, args.encoder, args.size, args.batch))
     return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[-1])
 
 
-def _peak(args: argparse.Namespace) -> float:
-    count, draws = args.peak
-    detector = Detector(load_encoder(args.encoder, size=args.size), draws=draws, batch=args.batch)
-    for _ in range(0, count, args.batch):
-        detector.score(torch.rand(args.batch, 3, args.size, args.size))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+def _peak(count: int, draws: int, encoder: str, size: int, batch: int) -> float:
+    detector = Detector(load_encoder(encoder, size=size), draws=draws, batch=batch)
+    for _ in range(0, count, batch):
+        detector.score(torch.rand(batch, 3, size, size))
+    return peak_bytes() / 2**20
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+def rows(args: argparse.Namespace) -> Iterator[dict]:
+    encoder = load_encoder(args.encoder, args.device, args.size)
+    images = torch.rand(args.images, 3, args.size, args.size, generator=torch.Generator().manual_seed(0))
+    for draws in args.draws:
+        ways = {
+            "ours": partial(ours, encoder, images, draws, args.batch),
+            "published": partial(published, encoder, images, draws, args.batch),
+        }
+        times = interleaved(ways, args.rounds)
+        found = medians(times)
+        yield {
+            "draws": draws,
+            **ratio("speedup", times["published"], times["ours"]),
+            "pictures_per_second": 1000 * args.images / found["ours_ms"],
+            "published_pictures_per_second": 1000 * args.images / found["published_ms"],
+            "peak_mib": peak_mib(args, 2 * args.batch, draws),
+            "peak_mib_of_eight_times_the_pictures": peak_mib(args, 16 * args.batch, draws),
+        }
+
+
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default="random:vit_small_patch16_224", help="see load_encoder")
     parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
     parser.add_argument("--draws", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--images", type=int, default=16, help="images a round (default 16)")
     parser.add_argument("--batch", type=int, default=16, help="images that the encoder sees at once (default 16)")
-    parser.add_argument("--rounds", type=int, default=10, help="of both ways (default 10; at least 2)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--peak", type=int, nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    if args.peak:
-        print(_peak(args))
-        return
-    if args.rounds < 2:
-        parser.error("--rounds must be at least 2")
-
-    encoder, rows = load_encoder(args.encoder, args.device, args.size), []
-    images = torch.rand(args.images, 3, args.size, args.size, generator=torch.Generator().manual_seed(0))
-    for draws in args.draws:
-        ways = {
-            "ours": lambda draws=draws: ours(encoder, images, draws, args.batch),
-            "published": lambda draws=draws: published(encoder, images, draws, args.batch),
-        }
-        for way in ways.values():
-            way()  # a warm-up
-        times = interleaved(ways, args.rounds)
-        found = medians(times)
-        rows.append(
-            {
-                "draws": draws,
-                **ratio("speedup", times["published"], times["ours"]),
-                "pictures_per_second": 1000 * args.images / found["ours_ms"],
-                "published_pictures_per_second": 1000 * args.images / found["published_ms"],
-                "peak_mib": peak_mib(args, 2 * args.batch, draws),
-                "peak_mib_of_eight_times_the_pictures": peak_mib(args, 16 * args.batch, draws),
-            }
-        )
-        print(rows[-1], flush=True)
-    if args.json:
-        facts = {"encoder": encoder.name, "device": args.device, **machine()}
-        facts |= {"size": args.size, "batch": args.batch, "images": args.images, "rounds": args.rounds}
-        print(write_report(args.json, describe_run(**facts), rows))
 
 
-if __name__ == "__main__":
-    main()
+FACTS = ("encoder", "device", "size", "batch", "images", "rounds")
+TEXT = "{draws} draws: {pictures_per_second:.1f} images a second, {speedup:.2f} times the published way"
+BENCHMARK = Benchmark(__doc__, rows, FACTS, TEXT, options, rounds=10)
+
+if __name__ == "__main__":  # what `peak_mib` starts
+    count, draws, encoder, size, batch = sys.argv[1:]
+    print(_peak(int(count), int(draws), encoder, int(size), int(batch)))

@@ -1,6 +1,8 @@
 """Ratios of times that a noisy machine disturbs little: every way runs once a round, in turning order."""
 
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,8 +10,10 @@ import torch
 
 
 def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each way in each round; every round runs all of them, beginning with the next. Warm up before."""
+    """Milliseconds of each way in each round, after a warm-up; each round runs all ways, beginning with the next."""
     names = list(ways)
+    for way in ways.values():
+        way()
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
@@ -38,6 +42,11 @@ def machine() -> dict:
     """What a time depends on, for a report."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"gpu": gpu, "threads": torch.get_num_threads()}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held; Linux counts in KiB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _wait() -> None:

@@ -14,7 +14,6 @@ All of it takes an hour and a half on two cores:
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -23,11 +22,11 @@ from pathlib import Path
 from diffusers import DDIMScheduler
 from tqdm import tqdm
 
-from diffusion_guidance import ClassifierGuidance, attach
+from diffusion_guidance import ClassifierGuidance
 from diffusion_guidance.core.files import write_json
 from diffusion_guidance.core.groups import grouped
 from diffusion_guidance.evaluation import Subject
-from diffusion_guidance.evaluation.sampling import generators
+from diffusion_guidance.evaluation.sampling import sample
 from diffusion_guidance.evaluation.study import Setting, row_name, study
 from diffusion_guidance.pipelines import ClassConditionalPipeline
 from diffusion_guidance.worlds import DigitsClassifier
@@ -170,8 +169,7 @@ class Digits:
 
             def draw(row: dict) -> None:
                 one = self.setting(row)
-                with attach(one.pipe, one.guidance) if one.guidance else nullcontext():
-                    one.pipe(labels, generator=generators(range(IMAGES)), output_type="pt", **one.call)
+                sample(one.pipe, labels, range(IMAGES), one.guidance, output_type="pt", **one.call)
 
             plain = {"sampler": row["sampler"], "steps": row["steps"]}
             ways = {"unguided": partial(draw, plain), "guided": partial(draw, row)}

@@ -15,7 +15,8 @@ from diffusion_guidance.detection import Encoder
 from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.worlds.photographs import load_patches
-from scripts.studies.rigid import DRAWS, NOISES, SAMPLES, mean_auroc, pictures
+from scripts.studies.rigid import DRAWS, NOISES, mean_auroc
+from scripts.studies.rigid_sets import SAMPLES, pictures
 from scripts.studies.study import Report, Run, Study, Table, of_rows
 from scripts.training.encoder import Learning, learn
 

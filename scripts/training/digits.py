@@ -10,6 +10,7 @@ minutes on two cores:
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -71,26 +72,31 @@ def train_classifier(args: argparse.Namespace, name: str, width: int, seed: int,
     )
 
 
+def noise_loss(pipe: ClassConditionalPipeline, batch: int) -> Callable[[torch.Generator], torch.Tensor]:
+    """The squared error of the predicted noise; a tenth of the images has no class."""
+    images, labels = load_digits("train")
+
+    def loss(generator: torch.Generator) -> torch.Tensor:
+        index = torch.randint(len(images), (batch,), generator=generator)
+        clean = images[index] * 2 - 1
+        noise = torch.randn(clean.shape, generator=generator)
+        time = torch.randint(pipe.scheduler.config.num_train_timesteps, (batch,), generator=generator)
+        dropped = torch.rand(batch, generator=generator) < 0.1
+        asked = labels[index].masked_fill(dropped, pipe.num_classes)
+        noisy = pipe.scheduler.add_noise(clean, noise, time)
+        return functional.mse_loss(pipe.transformer(noisy, timestep=time, class_labels=asked).sample, noise)
+
+    return loss
+
+
 def train_model(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     model = build_transformer(args.width, args.layers)
-    images, labels = load_digits("train")
-    scheduler = build_scheduler()
     judge = DigitsClassifier.from_pretrained(args.assets / "digits-judge").eval()
     reference = Moments.of(real_features(judge))
-    pipe = ClassConditionalPipeline(model, scheduler)
+    pipe = ClassConditionalPipeline(model, build_scheduler())
     pipe.set_progress_bar_config(disable=True)
     seeds, folder = range(1000), args.work / "model"
-
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(len(images), (args.batch,), generator=generator)
-        clean = images[index] * 2 - 1
-        noise = torch.randn(clean.shape, generator=generator)
-        time = torch.randint(scheduler.config.num_train_timesteps, (args.batch,), generator=generator)
-        dropped = torch.rand(args.batch, generator=generator) < 0.1
-        asked = labels[index].masked_fill(dropped, pipe.num_classes)
-        noisy = scheduler.add_noise(clean, noise, time)
-        return functional.mse_loss(model(noisy, timestep=time, class_labels=asked).sample, noise)
 
     def draw(weight: float) -> tuple[torch.Tensor, dict[str, float]]:
         with attach(pipe, CFG(weight)):
@@ -113,7 +119,7 @@ def train_model(args: argparse.Namespace) -> None:
     plan = Plan(
         steps=args.steps, learning_rate=args.learning_rate, seed=args.seed, save_every=args.save_every, average=0.995
     )
-    train(model, loss, plan, folder, look)
+    train(model, noise_loss(pipe, args.batch), plan, folder, look)
     facts = {f"weight_{weight:g}": draw(weight)[1] for weight in (1.0, 2.0)}
     pipe.save_pretrained(args.assets / "digits")
     settings = {name: getattr(args, name) for name in ("seed", "steps", "batch", "learning_rate", "width", "layers")}

@@ -20,16 +20,18 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from diffusers.models.attention_processor import JointAttnProcessor2_0
-from torch.nn import functional
 from torchvision.utils import save_image
+from transformers import CLIPTokenizer
 
 from diffusion_guidance.worlds.emoji import EmojiImages
-from diffusion_guidance.worlds.emoji_model import TextToLatent, build_autoencoder, build_tokenizer
-from diffusion_guidance.worlds.shapes_model import BiasedJointAttention, build_pipeline, write_card
+from diffusion_guidance.worlds.emoji_model import PARTS, build_tokenizer
+from diffusion_guidance.worlds.latent_model import build_pipeline
+from diffusion_guidance.worlds.shapes_model import write_card
 from diffusion_guidance.worlds.training import Plan, train
 
 from .emoji_images import CACHE
 from .emoji_sheet import draw_sheet
+from .latent import BiasedJointAttention, TextToLatent, autoencoder_loss, flow_loss, scale_latents
 
 
 CARD = """---
@@ -71,7 +73,7 @@ Settings of the training run (steps are counted since the last --start):"""
 def train_autoencoder(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     images = EmojiImages.load(args.images).split()[0].images
-    model = build_autoencoder().to(memory_format=torch.channels_last).to(args.device)
+    model = PARTS.autoencoder().to(memory_format=torch.channels_last).to(args.device)
     plan = Plan(steps=args.steps or 1500, learning_rate=2e-3, seed=args.seed, log_every=20, save_every=100)
     whole_from = int(0.85 * plan.steps)  # crops first, since they cost a third
     step = _done(args.work / "autoencoder")
@@ -84,17 +86,11 @@ def train_autoencoder(args: argparse.Namespace) -> None:
             batch = batch[..., top : top + 32, left : left + 32]
         step += 1
         batch = (batch.to(args.device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(args.device, torch.bfloat16):
-            posterior = model.encode(batch).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(args.device)
-            out = model.decode(posterior.mean + posterior.std * noise).sample.float()
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return functional.l1_loss(out, batch) + functional.mse_loss(out, batch) + 1e-3 * kl
+        return autoencoder_loss(model, batch, generator)
 
     train(model, loss, plan, args.work / "autoencoder")
     model = model.to(memory_format=torch.contiguous_format)
-    latents = _encode(model, images[::8])
-    model.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
+    scale_latents(model, _encode(model, images[::8]))
     model.save_pretrained(args.work / "autoencoder" / "model")
     shown = images[torch.linspace(0, len(images) - 1, 32).long()].float() / 127.5 - 1
     with torch.no_grad():
@@ -139,16 +135,17 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[TextToLate
     shown = every.split()[0].first(args.names)
     if args.start is None:
         vae = AutoencoderKL.from_pretrained(args.work / "autoencoder" / "model")
-        model = TextToLatent(build_tokenizer(every.words()), args.width, args.layers)
+        model = _new(build_tokenizer(every.words()), args.width, args.layers)
     else:
         pipe = StableDiffusion3Pipeline.from_pretrained(args.start, text_encoder_3=None, tokenizer_3=None)
-        vae, model = pipe.vae.float(), TextToLatent.of(pipe)
+        model = TextToLatent(pipe.tokenizer, [pipe.text_encoder, pipe.text_encoder_2], pipe.transformer)
+        vae, model = pipe.vae.float(), model.float()
     model, vae = model.to(args.device), vae.to(args.device)
     if plan.steps > _done(folder):
         latents = (_encode(vae, shown.images) - vae.config.shift_factor) * vae.config.scaling_factor
         tokens = model.tokens(shown.captions).to(args.device)
         print(f"{len(shown)} images of {args.names} names; steps {_done(folder)} to {plan.steps}", flush=True)
-        loss = _flow_loss(args, model, latents, tokens)
+        loss = flow_loss(model, latents, tokens, model.tokens([""]).to(args.device), args.batch)
     else:
         loss = _no_loss
     model.transformer.set_attn_processor(BiasedJointAttention())
@@ -157,21 +154,16 @@ def _run(args: argparse.Namespace, plan: Plan, folder: Path) -> tuple[TextToLate
     return model, vae
 
 
-def _flow_loss(args: argparse.Namespace, model: TextToLatent, latents: torch.Tensor, tokens: torch.Tensor):
-    empty = model.tokens([""]).to(args.device)
-
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(len(latents), (args.batch,), generator=generator).to(args.device)
-        noise = torch.randn(args.batch, *latents.shape[1:], generator=generator).to(args.device)
-        sigma = torch.randn(args.batch, generator=generator).sigmoid().to(args.device)
-        dropped = (torch.rand(args.batch, 1, generator=generator) < 0.1).to(args.device)
-        clean = latents[index]
-        noisy = torch.lerp(clean, noise, sigma[:, None, None, None])
-        with torch.autocast(args.device, torch.bfloat16):
-            velocity = model(noisy, sigma, torch.where(dropped, empty, tokens[index]))
-        return functional.mse_loss(velocity.float(), noise - clean)
-
-    return loss
+def _new(tokenizer: CLIPTokenizer, width: int, layers: int) -> TextToLatent:
+    encoders = [PARTS.text_encoder(tokenizer) for _ in range(2)]
+    transformer = PARTS.transformer(width, layers)
+    for encoder in encoders:  # words far apart from the start
+        torch.nn.init.normal_(encoder.text_model.embeddings.token_embedding.weight, std=0.2)
+    for name, module in transformer.named_modules():  # blocks begin as the identity, as in DiT
+        if isinstance(module, torch.nn.Linear) and name.endswith(("norm1.linear", "norm1_context.linear", "proj_out")):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    return TextToLatent(tokenizer, encoders, transformer)
 
 
 def _no_loss(generator: torch.Generator) -> torch.Tensor:

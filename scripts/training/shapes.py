@@ -12,25 +12,20 @@ import time
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from diffusers.models.attention_processor import JointAttnProcessor2_0
 from torch.nn import functional
 from torchvision.utils import save_image
 
 from diffusion_guidance.evaluation import Moments
+from diffusion_guidance.worlds.latent_model import build_pipeline
 from diffusion_guidance.worlds.shapes import Scenes
 from diffusion_guidance.worlds.shapes_classifier import ShapesClassifier, aligned
 from diffusion_guidance.worlds.shapes_measure import REFERENCE, real_features
-from diffusion_guidance.worlds.shapes_model import (
-    LATENT_SIZE,
-    BiasedJointAttention,
-    build_autoencoder,
-    build_pipeline,
-    build_text_encoder,
-    build_tokenizer,
-    build_transformer,
-    write_card,
-)
+from diffusion_guidance.worlds.shapes_model import PARTS, build_tokenizer, write_card
 from diffusion_guidance.worlds.training import Plan, train
+
+from .latent import BiasedJointAttention, TextToLatent, autoencoder_loss, flow_loss, scale_latents
 
 
 CARD = """# Shapes: a small Stable-Diffusion-3-format text-to-image model
@@ -81,16 +76,11 @@ def train_classifier(args: argparse.Namespace) -> None:
 
 def train_autoencoder(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed + 1)
-    model = build_autoencoder().to(args.device)
+    model = PARTS.autoencoder().to(args.device)
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         images = Scenes.sample(64, generator).render().to(args.device) * 2 - 1
-        with torch.autocast(args.device, torch.bfloat16):
-            posterior = model.encode(images).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(args.device)
-            out = model.decode(posterior.mean + posterior.std * noise).sample.float()
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return functional.l1_loss(out, images) + functional.mse_loss(out, images) + 1e-3 * kl
+        return autoencoder_loss(model, images, generator)
 
     def look(step: int) -> None:
         images = Scenes.sample(16, torch.Generator().manual_seed(1)).render().to(args.device)
@@ -106,42 +96,12 @@ def train_autoencoder(args: argparse.Namespace) -> None:
         latents = torch.cat(
             [model.encode(part.to(args.device) * 2 - 1).latent_dist.mean for part in scenes.render().split(256)]
         )
-    model.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
+    scale_latents(model, latents)
     model.save_pretrained(args.work / "autoencoder" / "model")
-
-
-class TextToLatent(torch.nn.Module):
-    """Transformer and text encoders as one module, since they are trained together."""
-
-    def __init__(self, width: int, layers: int):
-        super().__init__()
-        self.tokenizer = build_tokenizer()
-        self.text_encoders = torch.nn.ModuleList(build_text_encoder(self.tokenizer) for _ in range(2))
-        for encoder in self.text_encoders:
-            encoder.set_attn_implementation("eager")  # faster backward pass on CPU; not part of what is saved
-        self.transformer = build_transformer(width, layers)
-
-    def tokens(self, captions: list[str]) -> torch.Tensor:
-        return self.tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
-
-    def forward(self, sample: torch.Tensor, sigma: torch.Tensor, tokens: torch.Tensor, zeros: torch.Tensor):
-        """Velocity (B, 4, 8, 8). `zeros`: (B,) how many zero tokens the pipeline would append."""
-        encoded = [encoder(tokens, output_hidden_states=True) for encoder in self.text_encoders]
-        context = torch.cat([out.hidden_states[-2] for out in encoded], dim=-1)
-        context = torch.cat([context, torch.zeros_like(context[:, :1])], dim=1)
-        pooled = torch.cat([out.text_embeds for out in encoded], dim=-1)
-        keys = (LATENT_SIZE // 2) ** 2 + context.shape[1]
-        bias = torch.zeros(len(sample), 1, 1, keys, device=sample.device)
-        bias[..., -1] = zeros.float().log()[:, None, None]
-        return self.transformer(
-            sample, context, pooled, sigma * 1000, joint_attention_kwargs={"key_bias": bias}, return_dict=False
-        )[0]
 
 
 def load_pool(args: argparse.Namespace, model: TextToLatent) -> tuple[torch.Tensor, torch.Tensor]:
     """Scaled latents (N, 4, 8, 8) and token ids (N, T) of `--scenes` scenes; encoded once, since encoding is slow."""
-    from diffusers import AutoencoderKL
-
     vae = AutoencoderKL.from_pretrained(args.work / "autoencoder" / "model").to(args.device)
     latents, tokens = [], []
     generator = torch.Generator().manual_seed(args.seed + 3)
@@ -154,11 +114,27 @@ def load_pool(args: argparse.Namespace, model: TextToLatent) -> tuple[torch.Tens
     return torch.cat(latents), torch.cat(tokens).to(args.device)
 
 
-def train_transformer(args: argparse.Namespace) -> None:
-    from diffusers import AutoencoderKL
+@torch.no_grad()
+def drawn(pipe: StableDiffusion3Pipeline, captions: list[str], weight: float, zeros: int) -> torch.Tensor:
+    """Images (B, 3, 32, 32) of the captions in 10 steps, with the attention of stock code."""
+    pipe.transformer.set_attn_processor(JointAttnProcessor2_0())
+    images = pipe(
+        captions,
+        num_inference_steps=10,
+        guidance_scale=weight,
+        max_sequence_length=zeros,
+        generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    ).images.float()
+    pipe.transformer.set_attn_processor(BiasedJointAttention())
+    return images
 
+
+def train_transformer(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed + 4)
-    model = TextToLatent(args.width, args.layers).to(args.device)
+    tokenizer = build_tokenizer()
+    encoders = [PARTS.text_encoder(tokenizer) for _ in range(2)]
+    model = TextToLatent(tokenizer, encoders, PARTS.transformer(args.width, args.layers)).to(args.device)
     started = time.monotonic()
     latents, tokens = load_pool(args, model)
     print(f"encoded {len(latents)} scenes in {time.monotonic() - started:.0f} s")
@@ -170,31 +146,9 @@ def train_transformer(args: argparse.Namespace) -> None:
     held_out = Scenes.sample(200, torch.Generator().manual_seed(args.seed + 7)).captions()
     network = torch.compile(model) if args.compile else model
 
-    def loss(generator: torch.Generator) -> torch.Tensor:
-        index = torch.randint(len(latents), (args.batch,), generator=generator).to(args.device)
-        noise = torch.randn(args.batch, *latents.shape[1:], generator=generator).to(args.device)
-        sigma = torch.randn(args.batch, generator=generator).sigmoid().to(args.device)
-        dropped = (torch.rand(args.batch, 1, generator=generator) < 0.1).to(args.device)
-        zeros = torch.exp2(8 * torch.rand(args.batch, generator=generator)).to(args.device)  # 1 to 256
-        clean = latents[index]
-        noisy = torch.lerp(clean, noise, sigma[:, None, None, None])
-        with torch.autocast(args.device, torch.bfloat16):
-            velocity = network(noisy, sigma, torch.where(dropped, empty, tokens[index]), zeros)
-        return functional.mse_loss(velocity.float(), noise - clean)
-
     @torch.no_grad()
     def measure(weight: float, zeros: int = 1) -> tuple[torch.Tensor, float]:
-        """Images of held-out captions in 10 steps, and the share with every attribute right."""
-        model.transformer.set_attn_processor(JointAttnProcessor2_0())
-        images = pipe(
-            held_out,
-            num_inference_steps=10,
-            guidance_scale=weight,
-            max_sequence_length=zeros,
-            generator=torch.Generator().manual_seed(0),
-            output_type="pt",
-        ).images.float()
-        model.transformer.set_attn_processor(BiasedJointAttention())
+        images = drawn(pipe, held_out, weight, zeros)
         return images, aligned(classifier, images, held_out).float().mean().item()
 
     def look(step: int) -> None:
@@ -204,6 +158,7 @@ def train_transformer(args: argparse.Namespace) -> None:
 
     model.transformer.set_attn_processor(BiasedJointAttention())
     plan = Plan(steps=args.transformer_steps, learning_rate=1e-3, seed=args.seed + 5)
+    loss = flow_loss(network, latents, tokens, empty, args.batch, many_zeros=True)
     train(model, loss, plan, args.work / "transformer", look)
     cases = {"weight_1": (1.0,), "weight_3": (3.0,), "weight_3_max_sequence_length_256": (3.0, 256)}
     figures = {f"alignment_{name}": measure(*case)[1] for name, case in cases.items()}

@@ -21,7 +21,7 @@ def test_the_free_classifier_guides_by_a_gradient_that_does_not_vanish():
 def test_a_small_run(tmp_path, capsys):
     file = tmp_path / "classifier.json"
     arguments = ["--batches", "2", "--steps", "2", "--rounds", "2", "--schedules", "x0", "edm"]
-    benchmark_classifier.main([*arguments, "--json", str(file), "--assets", str(ROOT / "assets")])
+    benchmark_classifier.BENCHMARK.main([*arguments, "--json", str(file), "--assets", str(ROOT / "assets")])
     meta, rows = read_report(file)
     assert {"command", "commit", "versions", "threads"} <= set(meta) and (meta["steps"], meta["rounds"]) == (2, 2)
     assert [(row["world"], row["schedule"]) for row in rows] == [
@@ -34,4 +34,4 @@ def test_a_small_run(tmp_path, capsys):
 
 def test_one_round_is_refused():
     with pytest.raises(SystemExit):
-        benchmark_classifier.main(["--rounds", "1"])
+        benchmark_classifier.BENCHMARK.main(["--rounds", "1"])

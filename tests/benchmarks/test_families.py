@@ -6,7 +6,9 @@ from scripts.benchmarks import families as benchmark_families
 
 def test_rows(tmp_path, capsys):
     file = tmp_path / "families.json"
-    benchmark_families.main(["--json", str(file), "--size", "tiny", "--steps", "2", "--rounds", "2", "--device", "cpu"])
+    benchmark_families.BENCHMARK.main(
+        ["--json", str(file), "--size", "tiny", "--steps", "2", "--rounds", "2", "--device", "cpu"]
+    )
     meta, rows = read_report(file)
     assert (meta["size"], meta["rounds"], meta["gpu"]) == ("tiny", 2, None) and "torch" in meta["versions"]
     assert [row["family"] for row in rows] == list(benchmark_families.BENCHES)
@@ -18,7 +20,7 @@ def test_rows(tmp_path, capsys):
 
 
 def test_bad_settings(tmp_path):
-    with pytest.raises(SystemExit, match="at least"):
-        benchmark_families.main(["--json", str(tmp_path / "x.json"), "--rounds", "1"])
     with pytest.raises(SystemExit):
-        benchmark_families.main(["--json", str(tmp_path / "x.json"), "--families", "Nothing"])
+        benchmark_families.BENCHMARK.main(["--json", str(tmp_path / "x.json"), "--rounds", "1"])
+    with pytest.raises(SystemExit):
+        benchmark_families.BENCHMARK.main(["--json", str(tmp_path / "x.json"), "--families", "Nothing"])

@@ -35,8 +35,8 @@ def test_values_of_a_call_are_json_or_text():
         ("generator=1", "use --seeds"),
         ("output_type=np", "is set by this command"),
         ("return_dict=false", "is set by this command"),
-        ("a=NaN", "give a finite number"),
-        ("a=" + "[" * 100_000, "nested too deep"),
+        ("a=NaN", "NaN is not a number"),
+        ("a=" + "[" * 100_000, "nested deeper"),
         ("=1", "write NAME=VALUE"),
     ],
 )

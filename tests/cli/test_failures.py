@@ -113,7 +113,7 @@ GENERATE = [
     ([*SD3, "--call", "nonesuch=1"], "takes no argument nonesuch"),
     ([*SD3, "--call", "max_sequence_length=many"], "--call max_sequence_length"),
     ([*SD3, "--call", "height=7"], "divisible"),
-    ([*SD3, "--call", "sigmas=" + "[" * 100_000], "nested too deep"),
+    ([*SD3, "--call", "sigmas=" + "[" * 100_000], "nested deeper"),
     ([*SD3, "--guidance", "magic"], "unknown guidance 'magic'"),
     ([*SD3, "--guidance", "raag:w_max"], "write NAME:ARGUMENT=VALUE"),
     ([*SD3, "--guidance", "raag:alpha=-1"], "alpha >= 0"),

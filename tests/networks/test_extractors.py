@@ -12,9 +12,6 @@ from diffusion_guidance.networks.extractors import (
     IMAGENET,
     Extractor,
     Transform,
-    clip,
-    dinov2,
-    inception,
     load_extractor,
 )
 
@@ -67,12 +64,12 @@ def test_inception_equals_torch_fidelity(tmp_path):
 def test_dinov2_reads_local_weights(tmp_path):
     import timm
 
-    small = {"name": "vit_small_patch14_dinov2.lvd142m", "size": 28, "depth": 2}
+    name = "vit_small_patch14_dinov2.lvd142m"
     torch.manual_seed(0)
-    model = timm.create_model(small["name"], num_classes=0, img_size=28, depth=2).eval()
+    model = timm.create_model(name, num_classes=0, img_size=28, depth=2).eval()
     save_file(model.state_dict(), tmp_path / "dino.safetensors")
-    extractor = dinov2(tmp_path / "dino.safetensors", **small)
-    assert extractor.name == "timm/vit_small_patch14_dinov2.lvd142m"
+    extractor = load_extractor(f"timm:{name}:{tmp_path / 'dino.safetensors'}", size=28, depth=2)
+    assert extractor.name.startswith(f"timm/{name} (")
     with torch.inference_mode():
         expected = model(Transform(28, *IMAGENET)(pictures()))
     torch.testing.assert_close(extractor(pictures())["features"], expected)
@@ -91,7 +88,7 @@ def test_clip_reads_local_weights_and_embeds_texts(tmp_path, monkeypatch):
     torch.manual_seed(0)
     model = open_clip.create_model("tiny").eval()
     save_file(model.state_dict(), tmp_path / "clip.safetensors")
-    extractor = clip(tmp_path / "clip.safetensors", name="tiny")
+    extractor = load_extractor(f"open_clip:tiny:{tmp_path / 'clip.safetensors'}")
     with torch.inference_mode():
         expected = model.encode_image(Transform(32, *CLIP)(pictures()))
         texts = model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a star", "a cross"]))
@@ -113,6 +110,6 @@ def test_errors_say_what_to_do(tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\x80\x04N.")
     with pytest.raises(ValueError, match="cannot read weights"):
-        inception(broken)
+        load_extractor(f"inception:{broken}")
     with pytest.raises(ValueError, match="knows no model 'x'"):
-        clip(name="x")
+        load_extractor("open_clip:x:openai")

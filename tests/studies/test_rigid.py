@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scripts.studies import rigid as study_rigid
-from scripts.studies import tune_encoder
+from scripts.studies import rigid_sets, tune_encoder
 
 
 ROOT = Path(__file__).parents[2]
@@ -57,14 +57,14 @@ def test_controls_are_halves_of_one_set():
 
 def test_gaussian_patches_have_the_moments_of_their_model():
     model = torch.rand(50, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
-    drawn = study_rigid.gaussian_patches(model, 20_000, seed=0).flatten(1).numpy()
+    drawn = rigid_sets.gaussian_patches(model, 20_000, seed=0).flatten(1).numpy()
     np.testing.assert_allclose(drawn.mean(0), model.flatten(1).mean(0), atol=2e-3)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(model.flatten(1).numpy().T), atol=3e-4)
 
 
 def test_random_phase_keeps_the_spectrum():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.45  # nothing is cut off
-    drawn = study_rigid.random_phase(images, seed=0)
+    drawn = rigid_sets.random_phase(images, seed=0)
     torch.testing.assert_close(torch.fft.fft2(drawn).abs(), torch.fft.fft2(images).abs(), rtol=1e-3, atol=1e-3)
     assert (drawn - images).abs().mean() > 0.01
 

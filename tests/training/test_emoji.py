@@ -82,7 +82,7 @@ def test_the_training_sees_what_the_pipeline_does(options, tmp_path):
     pipe = StableDiffusion3Pipeline.from_pretrained(
         work.parent / "assets" / "emoji", text_encoder_3=None, tokenizer_3=None
     )
-    model = emoji.TextToLatent.of(pipe)
+    model = emoji.TextToLatent(pipe.tokenizer, [pipe.text_encoder, pipe.text_encoder_2], pipe.transformer)
     torch.nn.init.normal_(model.transformer.proj_out.weight)
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     seen = []

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffusion_guidance.worlds.emoji import PROMPTS, STYLES, EmojiImages, held_out, read_icons, without_tones
-from diffusion_guidance.worlds.emoji_model import TEXT_TOKENS, build_tokenizer
+from diffusion_guidance.worlds.emoji_model import PARTS, build_tokenizer
 
 
 def packages(folder, names: dict[str, list[str]]):
@@ -102,4 +102,4 @@ def test_every_word_is_one_token_and_others_are_spelled():
     assert tokens("3d pineapple ant s t rex") == ["3d", "pineapple", "ant", "s", "t", "rex"]
     assert tokens("NOTO Panda") == ["noto", "panda"]
     assert tokens("antapple") == list("antapple")
-    assert len(tokenizer("noto pizza", padding="max_length").input_ids) == TEXT_TOKENS
+    assert len(tokenizer("noto pizza", padding="max_length").input_ids) == PARTS.text_tokens

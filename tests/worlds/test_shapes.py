@@ -4,7 +4,7 @@ import torch
 from diffusion_guidance.worlds import BACKGROUNDS, COLOURS, QUADRANTS, SHAPES, Scenes, parse_captions
 from diffusion_guidance.worlds.shapes import vocabulary
 from diffusion_guidance.worlds.shapes_measure import caption
-from diffusion_guidance.worlds.shapes_model import TEXT_TOKENS, build_tokenizer
+from diffusion_guidance.worlds.shapes_model import PARTS, build_tokenizer
 
 
 def scenes(count: int, seed: int = 0) -> Scenes:
@@ -94,7 +94,7 @@ def test_every_word_is_one_token_and_every_caption_fits():
     tokenizer = build_tokenizer()
     assert all(len(tokenizer.tokenize(word)) == 1 for word in vocabulary())
     lengths = {len(ids) for ids in tokenizer(scenes(500).captions()).input_ids}
-    assert max(lengths) <= TEXT_TOKENS
+    assert max(lengths) <= PARTS.text_tokens
     assert set(" ".join(scenes(2000).captions()).split()) == set(vocabulary())
     assert tokenizer.decode(tokenizer(caption(0)).input_ids, skip_special_tokens=True) == caption(0)
 

@@ -1,4 +1,4 @@
-"""Scores of single pictures: class accuracy, CLIP score, Inception score."""
+"""Scores of networks that know text or classes: CLIP score, Inception score."""
 
 from itertools import pairwise
 
@@ -8,21 +8,6 @@ from scipy import stats
 
 from ..features import as_features
 from .estimate import LEVEL, Estimate
-
-
-def correct(logits: torch.Tensor, labels: torch.Tensor, top: int = 1) -> torch.Tensor:
-    """(B,) bool: whether the label is among the `top` highest of the logits; the mean is the class accuracy.
-
-    Args:
-        logits: (B, classes).
-        labels: (B,) int64.
-
-    Raises:
-        ValueError: the shapes do not fit.
-    """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"expected logits (B, classes) and labels (B,), got {logits.shape} and {labels.shape}")
-    return (logits.topk(top, dim=1).indices == labels.to(logits.device)[:, None]).any(1)
 
 
 def clip_score(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:

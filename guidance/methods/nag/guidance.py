@@ -43,6 +43,7 @@ class NAG(Callback):
     """
 
     asks = True  # see `core.order`
+    words = {"negative_prompt": ("",)}  # noqa: RUF012 (see Callback)
 
     @register_to_config
     def __init__(

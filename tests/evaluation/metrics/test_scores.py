@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffusion_guidance.evaluation import clip_score, correct, inception_score, inception_score_estimate
+from diffusion_guidance.evaluation import clip_score, inception_score, inception_score_estimate
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -32,17 +32,6 @@ def test_inception_score_closed_forms_and_warning():
     assert inception_score_estimate(certain, splits=1).interval is None
     with pytest.raises(ValueError, match="cannot be split into 21"):
         inception_score(torch.zeros(20, 5), splits=21)
-
-
-def test_correct_equals_torchmetrics():
-    from torchmetrics.functional.classification import multiclass_accuracy
-
-    logits, labels = random(64, 5), torch.arange(64) % 5
-    for top in (1, 3):
-        theirs = multiclass_accuracy(logits, labels, num_classes=5, top_k=top, average="micro")
-        assert correct(logits, labels, top).float().mean() == pytest.approx(float(theirs))
-    with pytest.raises(ValueError, match="expected logits"):
-        correct(logits, labels[1:])
 
 
 def test_clip_score():

@@ -1,14 +1,16 @@
 from pathlib import Path
 
 from diffusion_guidance.evaluation import read_report
-from scripts.benchmarks import __main__ as benchmark
+from scripts.benchmarks import overhead
 
 
 def test_the_overhead_is_a_report(tmp_path, capsys):
     file = tmp_path / "overhead.json"
-    benchmark.overhead(["--pairs", "2", "--json", str(file), "--assets", str(Path(__file__).parents[2] / "assets")])
+    overhead.BENCHMARK.main(
+        ["--rounds", "2", "--json", str(file), "--assets", str(Path(__file__).parents[2] / "assets")]
+    )
     meta, rows = read_report(file)
-    assert meta["pairs"] == 2 and "threads" in meta and {"command", "commit", "versions"} <= set(meta)
+    assert meta["rounds"] == 2 and "threads" in meta and {"command", "commit", "versions"} <= set(meta)
     assert [row["batch"] for row in rows] == [1, 8]
     assert all(row["plain_ms"] > 0 and row["attached_ms"] > 0 and 0.2 < row["time_ratio"] < 5 for row in rows)
     assert "batch 8: plain" in capsys.readouterr().out
