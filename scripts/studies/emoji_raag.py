@@ -2,7 +2,7 @@
 
 Every row is drawn from the same seeds and captions. RAAG's constants are fitted in closed form to a few runs of ten
 steps, for two late weights; four settings around them form a grid. Images are kept in --work apart from what is read in
-them, so a killed study goes on where it stopped, and another judge reads the same images. About 90 minutes on one core:
+them, so a killed study goes on where it stopped, and another judge reads the same images. An hour on one quiet core:
 
     python -m scripts.studies.emoji_raag
 """
@@ -19,7 +19,7 @@ from diffusers import DiffusionPipeline
 
 from diffusion_guidance import CFG, RAAG, fit_raag
 from diffusion_guidance.core.files import write_json
-from diffusion_guidance.evaluation import load_extractor, markdown_table, pareto_plot
+from diffusion_guidance.evaluation import markdown_table, pareto_plot
 from diffusion_guidance.evaluation.identity import pipeline_weights
 from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
 from diffusion_guidance.evaluation.run import Measure, collect, pipeline_draw
@@ -41,10 +41,11 @@ CALL = {"max_sequence_length": 1, "guidance_scale": 2.0}  # its weight only swit
 
 
 def table(fitted: Sequence[Mapping]) -> list[dict]:
-    """What distinguishes the rows: method, its parameters, and the number of steps."""
+    """What distinguishes the rows: method, its parameters, and the number of steps. Few at 30 steps."""
     cfg = [{"method": "cfg", "weight": weight} for weight in WEIGHTS]
     raag = [{"method": "raag", "w_max": w_max, "alpha": alpha} for w_max, alpha in GRID]
-    return [dict(row) | {"steps": count} for count in STEPS for row in [*cfg, *fitted, *raag]]
+    few = [*cfg[:4], *fitted]
+    return [dict(row) | {"steps": count} for count in STEPS for row in (few if count == 30 else [*cfg, *fitted, *raag])]
 
 
 def fit(pipe: DiffusionPipeline, captions: Sequence[str], path: Path) -> list[dict]:
@@ -88,22 +89,34 @@ def with_gains(rows: Sequence[dict], stores: Sequence[ChunkStore]) -> list[dict]
     for row, ours in zip(rows, right, strict=True):
         peers = [i for i, one in enumerate(rows) if one["method"] == "cfg" and one["steps"] == row["steps"]]
         best = max(peers, key=lambda i: rows[i]["alignment"], default=None)
-        gain = mean_estimate("gain", ours - right[best]).as_row() if best is not None and row["method"] != "cfg" else {}
-        result.append({**row, **gain})
+        compared = best is not None and row["method"] != "cfg"
+        result.append(row | (mean_estimate("gain", ours - right[best]).as_row() if compared else {}))
     return result
 
 
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
     facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
-    columns = ["method", "weight", "w_max", "alpha", "fitted_for", "steps", "alignment", "gain", "name", "style", "kid"]
+    columns = [
+        "method",
+        "weight",
+        "w_max",
+        "alpha",
+        "fitted_for",
+        "steps",
+        "alignment",
+        "gain",
+        "name",
+        "style",
+        "frechet",
+    ]
     return facts + markdown_table(rows, columns, digits=3)
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:
     count, folder = run.samples or SAMPLES, run.work / str(run.samples or SAMPLES)
     pipe = load_pipeline(str(run.assets / "emoji"), DTYPE["emoji"])
-    subject = load_subject("emoji", run.assets, extractor=load_extractor("lite0"))
+    subject = load_subject("emoji", run.assets)
     captions = EmojiJudge.load_config(run.assets / "emoji-judge")["captions"]
     fitted = fit(pipe, captions[::-1], folder / "fitted.json")
     rows, stores = [], []
@@ -111,7 +124,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
         place = folder / row_name(row)
         images = torch.from_numpy(draw(place, pipe, captions, row, count).array("images"))
         stores.append(read(place, images, subject.measure, subject.settings))
-        found = estimates_row(summarise(stores[-1], subject.reference, ("kid",)))
+        found = estimates_row(summarise(stores[-1], subject.reference))
         rows.append(row | {"nfe": row["steps"], "samples": count} | found)
     facts = {"samples": count, "seeds": span(count), "checkpoint": "assets/emoji", "dtype": DTYPE["emoji"]}
     return facts | dict(subject.settings), with_gains(rows, stores)
@@ -124,7 +137,7 @@ def plot(path: Path, rows: Sequence[Mapping]) -> None:
         cfg = row["method"] == "cfg"
         label = f"{row['weight']:g}" if cfg else f"{row['w_max']:g}, {row['alpha']:g}"
         points.append(row | {"curve": f"{row['method'].upper()}, {row['steps']} steps", "label": label})
-    pareto_plot(path, points, "kid", "alignment", "curve", "label", "points: CFG weight; RAAG w_max, alpha")
+    pareto_plot(path, points, "frechet", "alignment", "curve", "label", "points: CFG weight; RAAG w_max, alpha")
 
 
 STUDY = Study(

@@ -39,8 +39,8 @@ are in the card of assets/emoji. It has no answer "none of these".
 held-out pairs of the same names.
 
 Accuracy, of all drawings, on images that no training step has drawn: `augmented` (with a seed of its own), and
-`reconstructed` (by the autoencoder of assets/emoji, which draws no image better than that). `unseen` is the accuracy of
-a twin on the held-out pairs, whose drawings it never saw:"""
+`reconstructed` (by the autoencoder of assets/emoji). `unseen`, where it was measured, is the accuracy of a twin on the
+held-out pairs, whose drawings it never saw:"""
 
 
 def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

