@@ -42,7 +42,7 @@ class Measuring:
 
     @staticmethod
     def add(parser: ArgumentParser) -> None:
-        text = "inception, dinov2, clip, lite0, shapes or digits"
+        text = "inception, dinov2, clip, lite0, shapes, digits or emoji"
         parser.add_argument("--extractor", metavar="NAME[:WEIGHTS]", help=text)
         text = "may be repeated (default: frechet)"
         parser.add_argument("--measure", action="append", default=[], choices=MEASURES, help=text)
@@ -151,7 +151,7 @@ class Compared:
         extractor = measuring.load_extractor()
         if extractor is None or not self.asked.conditions:
             raise ValueError(
-                "--extractor is needed to measure images: inception, dinov2, clip, lite0, shapes or digits"
+                "--extractor is needed to measure images: inception, dinov2, clip, lite0, shapes, digits or emoji"
             )
         reference = measuring.reference(self.reference, extractor) if self.reference else None
         return Subject.of(self.asked.conditions, extractor, reference)

@@ -7,11 +7,12 @@ images themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from ..core.files import file_digest
 from ..core.json_files import parse_json
@@ -65,7 +66,7 @@ class Reference:
 
 
 def read_statistics(path: Path) -> Reference:
-    """Stored statistics: npz with `mu` and `sigma`, or safetensors as `Moments.save` writes.
+    """Stored statistics: npz with `mu` and `sigma`, or safetensors as `Moments.save` writes, or with `features` (N, D).
 
     Raises:
         ValueError: another file; the message says what was found.
@@ -73,8 +74,13 @@ def read_statistics(path: Path) -> Reference:
     path = Path(path)
     digest = file_digest(path)
     if path.suffix == ".safetensors":
-        moments, facts = Moments.load(path), Moments.metadata(path)
+        facts = Moments.metadata(path)
         extractor = _extractor(facts["extractor"], path) if "extractor" in facts else None
+        with safe_open(path, framework="numpy") as file:
+            features = file.get_tensor("features") if "features" in file.keys() else None  # noqa: SIM118
+        if features is not None:
+            return replace(Reference.of(features), digest=digest, extractor=extractor)
+        moments = Moments.load(path)
         return Reference(moments.mean, moments.covariance, moments.count, digest, None, extractor)
     if not {"mu", "sigma"} <= set(names := npz_names(path)):
         raise ValueError(f"{path} holds {', '.join(names)}, but statistics are called mu and sigma")

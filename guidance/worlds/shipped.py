@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-WORLDS = ("shapes", "digits")
+WORLDS = ("shapes", "digits", "emoji")
 
 
 def assets_folder() -> Path:

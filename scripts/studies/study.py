@@ -20,7 +20,7 @@ from diffusion_guidance.worlds.subjects import load_subject
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
 #: Of the pipeline of each world.
-DTYPE = {"digits": "float32", "shapes": "bfloat16"}
+DTYPE = {"digits": "float32", "shapes": "bfloat16", "emoji": "bfloat16"}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,19 @@ from functools import partial
 
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
-from scripts.studies import coverage, diffier, elucd, families, peers, raag, rigid, tune_encoder, upstream_tests
+from scripts.studies import (
+    coverage,
+    diffier,
+    elucd,
+    emoji_heldout,
+    emoji_raag,
+    families,
+    peers,
+    raag,
+    rigid,
+    tune_encoder,
+    upstream_tests,
+)
 from scripts.studies.study import ROOT, Table, of_rows
 
 
@@ -23,6 +35,8 @@ STUDIES = {
     "rigid": rigid.STUDY,
     "peers": peers.STUDY,
     "families": families.STUDY,
+    "emoji_raag": emoji_raag.STUDY,
+    "emoji_heldout": emoji_heldout.STUDY,
 }
 
 

@@ -30,7 +30,7 @@ def test_the_demo_leaves_a_grid_a_plot_and_a_report_with_nothing_but_its_extra(t
     named = {line.split(">")[0] for line in extras["demo"]}
     hidden = sorted(set(EXTRAS) - {IMPORTED_AS.get(name, name) for name in named})
     assert {"timm", "open_clip", "torchvision", "torch_fidelity"} <= set(hidden)
-    arguments = ["demo", "--out", "shown", "--samples", "8", "--columns", "4"]
+    arguments = ["demo", "--out", "shown", "--samples", "4", "--columns", "2"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
         f"from diffusion_guidance.cli.command import main; sys.exit(main({arguments}))"
@@ -39,10 +39,11 @@ def test_the_demo_leaves_a_grid_a_plot_and_a_report_with_nothing_but_its_extra(t
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["shown"]
     rows = json.loads((tmp_path / "shown" / "report.json").read_text())["rows"]
-    shapes = [(method, steps) for steps in (5, 10, 30) for method in ("cfg", "raag")]
-    assert [(row["method"], row["steps"]) for row in rows] == [*shapes, ("unguided", 25), ("cfg", 25), ("elucd", 25)]
+    emoji = [(method, steps) for steps in (5, 10, 30) for method in ("cfg", "raag")]
+    assert [(row["method"], row["steps"]) for row in rows] == [*emoji, ("unguided", 25), ("cfg", 25), ("elucd", 25)]
     for row in rows:
-        assert 0 <= row.get("alignment", row.get("accuracy")) <= 1 and row["frechet"] > 0 and row["samples"] == 8
+        assert 0 <= row.get("alignment", row.get("accuracy")) <= 1 and row["samples"] == 4
+        assert ("alignment" in row) != (row.get("frechet", 0) > 0)
     for name in ("grid.png", "digits.png", "ratio.png"):
         with Image.open(tmp_path / "shown" / name) as image:
-            assert image.width > 300 and name in result.stdout
+            assert image.width > 200 and name in result.stdout

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 
+from diffusion_guidance.core.files import file_digest
 from diffusion_guidance.evaluation import (
     Extractor,
     Moments,
@@ -37,6 +39,16 @@ def test_statistics_of_edm_adm_and_ours(tmp_path):
         assert reference.count == count
         assert len(reference.digest) == 64
     assert len({read_statistics(tmp_path / name).digest for name in ("edm.npz", "adm.npz")}) == 2
+
+
+def test_features_in_a_file_are_a_reference_with_its_extractor(tmp_path):
+    path = tmp_path / "features.safetensors"
+    save_file({"features": FEATURES.astype(np.float16)}, path, metadata={"extractor": '{"name": "mean"}'})
+    reference = load_reference(path, None, tmp_path / "out", features=True)
+    stored = FEATURES.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(reference.covariance, np.cov(stored, rowvar=False), atol=1e-12)
+    assert np.array_equal(reference.features, stored) and reference.count == 40
+    assert reference.extractor == {"name": "mean"} and reference.digest == file_digest(path)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
