@@ -150,13 +150,17 @@ def pareto_plot(
 ) -> Path:
     """Draw `y` against `x`, a line for each `group` in the order of its rows, points marked by `label`.
 
-    The Pareto front over all groups is drawn behind them. Rows without one of the two are left out.
+    The Pareto front over all groups is drawn behind them. Rows without one of the two are left out. The axis of `x` is
+    logarithmic where one row dwarfs the rest.
 
     Raises:
         ValueError: no row has both.
     """
     canvas, axes = _draw(rows, x, y, group, title)
     front = pareto_front(rows, x, y)
+    values = [row[x] for row in _having(rows, x, y)]
+    if 0 < 4 * min(values) < max(values):
+        axes.set_xscale("log")
     axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
     if label is not None:
         for row in _having(rows, x, y, label):
