@@ -39,7 +39,7 @@ def test_equals_least_squares_over_the_trajectory():
 
 def test_steps_without_the_pass_count_with_weight_1():
     limited = weights([CFG(3.0), AdaptiveGuidance(None, after=0.5)])
-    assert (limited > 1).all() and (limited < 3).all()
+    assert (limited < 3 + 1e-5).all() and limited.min() < 2.95
     assert weights([CFG(3.0), GuidanceInterval(0.5, 3.0)]).max() < 3
 
 
