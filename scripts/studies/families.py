@@ -11,7 +11,7 @@ import warnings
 
 import torch
 
-from diffusion_guidance import CFG, attach
+from diffusion_guidance import CFG, attach, pipelines
 from diffusion_guidance.attachment.families import find_family, known_pipelines
 from diffusion_guidance.core.kinds import known_kinds
 from diffusion_guidance.evaluation.report import markdown_table
@@ -122,8 +122,8 @@ def _needs_nothing(kind: type) -> bool:
 
 
 def unmeasured(rows: list[dict]) -> list[str]:
-    """Known pipelines that a report leaves out: with any, it is stale. Which callbacks it ran is one of its facts."""
-    return sorted(set(known_pipelines()) - {row["pipeline"] for row in rows})
+    """Known pipelines of diffusers that a report leaves out: with any, it is stale. It names the callbacks it ran."""
+    return sorted(set(known_pipelines()) - {row["pipeline"] for row in rows} - set(pipelines.__all__))
 
 
 def measure_all(run: Run) -> tuple[dict, list[dict]]:
