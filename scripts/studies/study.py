@@ -13,8 +13,8 @@ from pathlib import Path
 from diffusers import DDIMScheduler
 
 from diffusion_guidance.evaluation import Subject, describe_run, read_report, write_report
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.pipelines import load_pipeline
-from diffusion_guidance.worlds.subjects import load_subject
 
 
 ROOT = Path(__file__).resolve().parents[2]
