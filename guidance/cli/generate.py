@@ -17,6 +17,7 @@ A run that was killed goes on where it stopped when the same command is given ag
 
 import textwrap
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,7 @@ def draw(
         print(f"trace: {', '.join(map(str, paths))}")
 
 
-def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: dict[str, object]) -> None:
+def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: Mapping[str, object]) -> None:
     """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
     import inspect
 

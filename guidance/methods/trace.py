@@ -187,7 +187,7 @@ def _limits(values: torch.Tensor) -> dict:
         return {}
     low, high = finite.min().item(), finite.max().item()
     least = 0.1 * max(abs(low), abs(high))
-    if high - low >= least:
+    if high - low > least:
         return {}
     middle = (low + high) / 2
     return {"ylim": (middle - least / 2 or -0.5, middle + least / 2 or 0.5)}
