@@ -26,15 +26,20 @@ class _Agreed(NamedTuple):
 
 
 class AdaptiveGuidance(Remembers, Callback):
-    """What stands before it in the list, until a sample's predictions agree; from the next step on, its conditional
-    prediction alone. Steps in which no sample is guided any more run without the unconditional pass (`attach(skip=)`).
+    """Stops the unconditional pass once the two predictions agree.
 
-    The cosine is taken on the device, each sample for itself, and stays there: what a sample becomes never waits for
-    the host. Only whether the pass runs does depend on the host: it leaves the pass out as soon as it knows that all
-    samples agree, at once on a CPU, and on CUDA a step or so later, when a copy that nobody waited for has arrived.
-    On other devices it is not known, and `bound` saves nothing there; `after` saves everywhere.
+    Until a sample's predictions agree it gets what stands before it in the list; from the next step on, its conditional
+    prediction alone. Steps in which no sample is guided run without the unconditional pass (see `attach`, `skip`).
 
-    With neither `bound` nor `after` it changes nothing. Notes for `Trace`: `agreement` (B,).
+    The cosine is taken on the device, for each sample by itself, and what a sample becomes never waits for the host.
+    Only whether the pass runs depends on what the host knows: it leaves the pass out as soon as it knows that all
+    samples agree, which is at once on a CPU, and on CUDA a step or so later, when a copy that nobody waits for has
+    arrived. On other devices `bound` saves nothing; `after` saves everywhere.
+
+    Neutral: `bound=None`.
+    Source: arXiv 2312.12487.
+
+    Notes for `Trace`: `agreement` (B,).
 
     Args:
         bound: the cosine above which the predictions of a sample agree, in the network's own space (eps, v, velocity);

@@ -1,11 +1,13 @@
 """A12: a KeyboardInterrupt at any line of attaching and of detaching."""
 
+import linecache
 import sys
 
 import pytest
 
 from diffusion_guidance import RAAG, DiffIER, attach, detach
 from diffusion_guidance.attachment.attach import _ATTACHED
+from diffusion_guidance.attachment.replacement import _LOCK
 
 from ..tiny import draw_dit, tiny_dit
 
@@ -22,11 +24,11 @@ def left(pipe) -> set[str]:
 
 def interrupted(function, line: int) -> bool:
     """Call `function`, interrupted before the package's line number `line`, in order of execution; False if it has
-    fewer."""
+    fewer. Not between a block under a lock and the lock's release, where Python lets no signal in."""
     before = [0]
 
     def local(frame, event, _):
-        if event == "line":
+        if event == "line" and "with _LOCK" not in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
             before[0] += 1
             if before[0] == line + 1:
                 raise KeyboardInterrupt
@@ -39,6 +41,7 @@ def interrupted(function, line: int) -> bool:
         return True
     finally:
         sys.settrace(None)
+        assert not _LOCK._is_owned()
     return False
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from diffusers import (
+    DDIMInverseScheduler,
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
@@ -95,12 +96,12 @@ def test_the_end_of_the_grid_is_clean():
 
 
 def test_an_unknown_scheduler_is_an_error_only_when_a_callback_asks():
-    pipe = tiny_dit(scheduler=IPNDMScheduler())
+    pipe = tiny_dit(scheduler=DDIMInverseScheduler())
     with attach(pipe, [CFG(4.0), trace := Trace()]):  # an observer does without
         draw_dit(pipe)
     assert "sigma" not in trace.to_dict()
     with (
-        pytest.raises(ValueError, match=r"IPNDMScheduler is not understood.*register_scheduler"),
+        pytest.raises(ValueError, match=r"DDIMInverseScheduler is not understood.*register_scheduler"),
         attach(pipe, GuidanceInterval()),
     ):
         draw_dit(pipe)
