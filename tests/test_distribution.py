@@ -21,13 +21,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEFT_OUT = (".git", ".venv", "out", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
 PACKAGES = [path for path in sys.path if path.endswith("site-packages")]
+OFFLINE = dict.fromkeys(("PIP_NO_INDEX", "PIP_NO_INPUT", "PIP_DISABLE_PIP_VERSION_CHECK", "HF_HUB_OFFLINE"), "1")
 BUILD = "import sys; from setuptools import build_meta as b; getattr(b, f'build_{sys.argv[1]}')(sys.argv[2])"
 
 
 def run(*command: object, cwd: Path) -> str:
-    """What the command prints; its environment does not lead to this checkout."""
+    """What the command prints. Its environment does not lead to this checkout, and it cannot wait for anything."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
-    result = subprocess.run([*map(str, command)], cwd=cwd, env=kept, capture_output=True, text=True, check=False)
+    settings = {"env": kept | OFFLINE, "stdin": subprocess.DEVNULL, "timeout": 200}
+    result = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False, **settings)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

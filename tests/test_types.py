@@ -62,7 +62,8 @@ def _functions(value: object) -> list:
         for name, each in vars(value).items()
         if name in ("__init__", "__call__") or not name.startswith("_")
     ]
-    return [each for each in own if inspect.isfunction(each) and each.__module__ == value.__module__]
+    named = [each for each in own if inspect.isfunction(each) and each.__name__ != "<lambda>"]  # a field's default
+    return [each for each in named if each.__module__ == value.__module__]
 
 
 def _bare(function) -> bool:

@@ -1,9 +1,11 @@
 """Arguments of a network, copied and compared."""
 
+from typing import Any
+
 import torch
 
 
-def copied(value):
+def copied(value: Any) -> Any:
     """`value` with lists and dictionaries copied, at any depth, since networks and pipelines change those that they
     hand over; tensors are the same."""
     if isinstance(value, list):
@@ -13,7 +15,7 @@ def copied(value):
     return value
 
 
-def same(one, other) -> bool:
+def same(one: object, other: object) -> bool:
     """Whether two calls' arguments are equal to rounding. Waits for the device, once, where tensors are not the very
     same."""
     unlike: list[torch.Tensor] = []
@@ -22,7 +24,7 @@ def same(one, other) -> bool:
     return not unlike or not bool(torch.stack([each.to(unlike[0].device) for each in unlike]).any())
 
 
-def _alike(one, other, unlike: list[torch.Tensor]) -> bool:
+def _alike(one: object, other: object, unlike: list[torch.Tensor]) -> bool:
     if one is other:
         return True
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
@@ -44,7 +46,7 @@ def _unlike(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return ~((one - other).abs().amax() <= near)
 
 
-def versions(arguments) -> list[tuple[torch.Tensor, int]]:
+def versions(arguments: Any) -> list[tuple[torch.Tensor, int]]:
     """All tensors in `arguments`, and how often each was changed in place."""
     if isinstance(arguments, torch.Tensor):
         return [] if arguments.is_inference() else [(arguments, arguments._version)]

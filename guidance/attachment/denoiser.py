@@ -32,7 +32,8 @@ class StepDenoiser:
         isolations: dict[torch.nn.Module, Isolation],
     ):
         self.observed, self.family, self.run, self.scheduler = observed, family, run, run.scheduler
-        self.made, self.reused = 0, ()
+        self.made = 0
+        self.reused: tuple[tuple[Call, object], ...] = ()
         self._recorder, self._arguments, self._isolations = recorder, arguments, isolations
         self._open = True
         self._latest: tuple[torch.Tensor, list[tuple[Call, object]]] | None = None
@@ -66,8 +67,12 @@ class StepDenoiser:
     def component(self, name: str) -> object | None:
         return getattr(self.observed.pipe, name, None)
 
-    def level(self, timestep: torch.Tensor, index: int | None) -> Level:
-        return level_at_timestep(self.scheduler, timestep) if index is None else level_at_index(self.scheduler, index)
+    def level(self, timestep: torch.Tensor | None, index: int | None) -> Level:
+        if index is not None:
+            return level_at_index(self.scheduler, index)
+        if timestep is None:
+            raise ValueError("the noise level of neither a time nor a position of the grid was asked for")
+        return level_at_timestep(self.scheduler, timestep)
 
     def grid(self, index: int) -> torch.Tensor:
         return self.scheduler.timesteps[index]

@@ -41,7 +41,7 @@ def _is_said(field: Field, value: object) -> bool:
     return value != field.default
 
 
-def written(value: object) -> str:
+def written(value: Any) -> str:
     name = next((name for name, known in vars(formulas).items() if known is value), None)
     if name is not None:
         return f"formulas.{name}"

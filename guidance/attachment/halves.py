@@ -1,11 +1,13 @@
 """A network's arguments for the conditional half of a batch alone, and its results for both halves again."""
 
+from typing import Any
+
 import torch
 
 from .families import prediction_of
 
 
-def half_of(value, samples: int, half: int):
+def half_of(value: Any, samples: int, half: int) -> Any:
     """Of everything that lies in a batch of `samples`, at any depth, half 0 or 1; the rest as it is."""
     if isinstance(value, torch.Tensor):
         return value.chunk(2)[half] if value.ndim and len(value) == samples else value
@@ -18,7 +20,7 @@ def half_of(value, samples: int, half: int):
     return value
 
 
-def twice(value, samples: int):
+def twice(value: Any, samples: int) -> Any:
     """What a network returned for half of `samples`, for all of them."""
     if isinstance(value, torch.Tensor):
         return torch.cat([value, value]) if value.ndim and 2 * len(value) == samples else value
@@ -32,7 +34,7 @@ def twice(value, samples: int):
     return value
 
 
-def signature(value) -> object:
+def signature(value: object) -> object:
     """What two calls have in common that differ in the values of tensors only; it can be hashed."""
     if isinstance(value, torch.Tensor):
         return tuple(value.shape), value.dtype, value.device
@@ -43,7 +45,7 @@ def signature(value) -> object:
     return value if isinstance(value, str | int | bool | None) else type(value)
 
 
-def agrees(half, whole, samples: int, position: int) -> torch.Tensor:
+def agrees(half: object, whole: object, samples: int, position: int) -> torch.Tensor:
     """0-d bool, not read: whether the prediction in `half` is that part of the one in `whole`, except for rounding."""
     one, both = prediction_of(half), prediction_of(whole)
     one, both = (torch.stack(list(value)) if isinstance(value, list) else value for value in (one, both))
@@ -54,5 +56,5 @@ def agrees(half, whole, samples: int, position: int) -> torch.Tensor:
     return (one.float() - other).abs().amax() <= bound
 
 
-def _is_batch(value, samples: int) -> bool:
+def _is_batch(value: object, samples: int) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) == samples

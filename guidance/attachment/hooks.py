@@ -1,6 +1,7 @@
 """Hooks on one network: they see its calls, and leave its copies alone."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -40,16 +41,16 @@ class Hooks:
     def _own(self, hooks: dict) -> dict:
         return {key: hook for key, hook in hooks.items() if isinstance(hook, _Hook) and hook.owner is self}
 
-    def _enter(self, module, args, kwargs=None) -> None:
+    def _enter(self, module: torch.nn.Module, args: tuple, kwargs: dict | None = None) -> None:
         # Without kwargs: another thread is just registering this hook, or removing it. It is not that thread's call.
         if kwargs is not None:
             self._before(module, args, kwargs)
 
-    def _leave(self, module, args, *rest) -> None:
+    def _leave(self, module: torch.nn.Module, args: tuple, *rest: Any) -> None:
         if len(rest) == 2:
             self._after(module, rest[1])
 
-    def _call(self, original, *args, **kwargs):
+    def _call(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         self._before(self.module, args, kwargs)
         output = original(*args, **kwargs)
         self._after(self.module, output)
@@ -62,17 +63,17 @@ class _Hook:
     def __init__(self, owner: Hooks, function: Callable):
         self.owner, self._function = owner, function
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         return self._function(*args)
 
-    def __deepcopy__(self, memo: dict):
+    def __deepcopy__(self, memo: dict) -> Callable:
         return nothing
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable, tuple[()]]:
         return _nothing, ()
 
 
-def nothing(*_) -> None:
+def nothing(*_: Any) -> None:
     """What a hook is in a copy of its network."""
 
 

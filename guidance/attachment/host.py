@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -21,12 +22,12 @@ def on_host(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
 def observed_on_host(observed: Observed, calls: list[Call]) -> Observed:
     """`observed` with `calls`, all of its tensors on the host; other arguments of the calls are left out."""
     shells = [replace(call, arguments=dict(_tensors(call.arguments))) for call in calls]
-    found: list[torch.Tensor] = []
+    found: list[object] = []
     for value in (observed.output, observed.timestep, observed.sample, *_values(shells)):
         found += value if isinstance(value, list) else [value]
     values = iter(on_host([torch.as_tensor(value) for value in found]))
 
-    def take(value):
+    def take(value: object) -> Any:
         return [next(values) for _ in value] if isinstance(value, list) else next(values)
 
     output, timestep, sample = take(observed.output), take(observed.timestep), take(observed.sample)

@@ -3,14 +3,17 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ..core.levels import scales_input
+from ..core.protocols import Pipeline
 from .explain import Explanation, explain
 from .families import Call, Family, Layout, Mixture, Observed, Preconditioned, Sliced
 from .families.formulas import direction_weight as _direction
 from .families.layout import layouts
+from .families.observed import Output
 from .host import observed_on_host
 from .roles import SampleArgument, sample_argument, time_argument, time_law
 
@@ -73,16 +76,17 @@ def _check_given(observed: Observed) -> None:
 
 
 def _check_finite(host: Observed) -> None:
-    values = [host.output, host.sample, *(_stacked(call.output) for call in host.calls)]
+    values = [host.output, host.sample, *(_joined(call.output) for call in host.calls)]
     if not all(value.isfinite().all() for value in values):
         raise _error(host, "its network's predictions, or what its scheduler is given, are not finite")
 
 
 def _check_decided(observed: Observed, explanation: Explanation) -> None:
-    if explanation.kind == "plain" and explanation.told is None and explanation.weight <= 1 + 1e-3:
+    weight = explanation.weight
+    if explanation.kind == "plain" and explanation.told is None and weight is not None and weight <= 1 + 1e-3:
         raise _error(
             observed,
-            f"its weight is {explanation.weight:.4g}, between 0 and 1, so which prediction is conditional is not seen; "
+            f"its weight is {weight:.4g}, between 0 and 1, so which prediction is conditional is not seen; "
             "run it once with a weight above 1",
         )
 
@@ -99,8 +103,12 @@ def _may_predict(call: Call, output: torch.Tensor, sample: torch.Tensor) -> bool
 def _stacked(value: object) -> torch.Tensor | None:
     if isinstance(value, list):
         same = all(isinstance(each, torch.Tensor) and each.shape == value[0].shape for each in value)
-        value = torch.stack(value) if value and same else None
+        value = _joined(value) if value and same else None
     return value if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1 else None
+
+
+def _joined(output: Output) -> torch.Tensor:
+    return torch.stack(output) if isinstance(output, list) else output
 
 
 def _is_doubled(host: Observed) -> bool:
@@ -114,9 +122,9 @@ def _options(host: Observed, output: torch.Tensor, sample: torch.Tensor) -> Iter
     """(name, calls, layout, explanation, predictions) of each network whose predictions explain `output`."""
     for name in dict.fromkeys(call.name for call in host.calls):
         calls = [call for call in host.calls if call.name == name]
-        for layout in layouts(_stacked(calls[0].output), output):
+        for layout in layouts(_joined(calls[0].output), output):
             try:
-                values = [layout.select(_stacked(call.output), output) for call in calls]
+                values = [layout.select(_joined(call.output), output) for call in calls]
             except ValueError:
                 continue
             if any(len(value) % len(output) for value in values):
@@ -141,10 +149,13 @@ def _rank(option: tuple, sample: torch.Tensor) -> tuple:
     return -sum(arguments), explanation.residual
 
 
-def _family(host, name, layout, explanation: Explanation, doubled: bool, count: int, sample) -> Family:
+def _family(
+    host: Observed, name: str, layout: Layout, explanation: Explanation, doubled: bool, count: int, sample: torch.Tensor
+) -> Family:
     call, pipe = host.calls[0], host.pipe
     held, time = sample_argument(call, sample), time_argument(call)
-    kind, more = Family, {}
+    kind: type[Family] = Family
+    more: dict[str, Any] = {}
     if explanation.kind == "mixture":
         names = tuple("cond" if index == explanation.strongest else f"other_{index}" for index in range(count))
         kind, more = Mixture, {"strongest": explanation.strongest, "names": names}
@@ -156,14 +167,14 @@ def _family(host, name, layout, explanation: Explanation, doubled: bool, count: 
         pipelines=(type(pipe).__name__,),
         denoiser=name,
         enable=_enable(pipe),
-        sample=held and held.name,
+        sample=held.name if held else None,
         timestep=time,
         calls=len(host.calls),
         cond_first=explanation.strongest == 0 and count > 1,
         negated=explanation.negated,
         listed=isinstance(call.output, list),
-        time=time and time_law(torch.as_tensor(call.arguments[time]), host.timestep, pipe),
-        weight=explanation.told or (explanation.post_processing and _direction),
+        time=time_law(torch.as_tensor(call.arguments[time]), host.timestep, pipe) if time else None,
+        weight=explanation.told or (_direction if explanation.post_processing else None),
         doubled=doubled,
         post_processing=explanation.post_processing,
         second_denoiser=_second(pipe, name, call.module),
@@ -173,18 +184,18 @@ def _family(host, name, layout, explanation: Explanation, doubled: bool, count: 
     )
 
 
-def _scaled_as_usual(pipe, held: SampleArgument) -> bool:
+def _scaled_as_usual(pipe: Pipeline, held: SampleArgument) -> bool:
     """Whether the network sees the sample itself, or in the scale that the scheduler says."""
     return abs(held.factor - 1) < 1e-2 or scales_input(pipe.scheduler)
 
 
-def _second(pipe, name: str, module: torch.nn.Module) -> str | None:
+def _second(pipe: Pipeline, name: str, module: torch.nn.Module) -> str | None:
     """Another network of the same class, which may take over at another noise level."""
     components = getattr(pipe, "components", {})
     return next((n for n, other in components.items() if n != name and type(other) is type(module)), None)
 
 
-def _enable(pipe) -> str:
+def _enable(pipe: Pipeline) -> str:
     parameters = inspect.signature(type(pipe).__call__).parameters
     if "true_cfg_scale" in parameters:
         return "true_cfg_scale above 1 and negative_prompt in the pipeline's call"
@@ -192,7 +203,7 @@ def _enable(pipe) -> str:
 
 
 def _unexplained(host: Observed, output: torch.Tensor) -> str:
-    counts = {}
+    counts: dict[str, int] = {}
     for call in host.calls:
         counts[call.name] = counts.get(call.name, 0) + max(1, len(call.output) // len(output))
     seen = ", ".join(f"{count} of {name!r}" for name, count in counts.items())
@@ -205,7 +216,7 @@ def _unexplained(host: Observed, output: torch.Tensor) -> str:
 def _repeats(host: Observed, output: torch.Tensor, name: str) -> bool:
     """Whether network `name` has a time, as denoisers do, and all its predictions are equal."""
     calls = [call for call in host.calls if call.name == name and time_argument(call) is not None]
-    outputs = [_stacked(call.output) for call in calls]
+    outputs = [_joined(call.output) for call in calls]
     outputs = [half for value in outputs for half in (value.chunk(2) if len(value) > len(output) else [value])]
     return _all_equal(outputs)
 

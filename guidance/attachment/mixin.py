@@ -7,18 +7,30 @@ its own cache and runs it there alone: only what is installed can be imported fr
 import functools
 import inspect
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..core.callback import Callback, as_list
+import torch
+
+from ..core.callback import Callback, Guide, as_list
 from ..core.configuration import load_accompanying, save_guidance
+from ..core.protocols import Pipeline
 from ..core.trust import check_parts
 from .attach import attach
 
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline as _Base
+    from typing_extensions import Self
+else:
+    _Base = object
+
+Guidance = Guide | Sequence[Guide] | None
 _HUB = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
-class GuidanceMixin:
+class GuidanceMixin(_Base):
     """First base of a pipeline class, before the diffusers one: `class My(GuidanceMixin, StableDiffusion3Pipeline)`.
 
     The call, the constructor, `from_pretrained` and `from_pipe` then also take `guidance`: a callback or a list of
@@ -37,21 +49,22 @@ class GuidanceMixin:
             guidance.json needs trust, or model_index.json names code outside of diffusers and transformers.
     """
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if GuidanceMixin in cls.__bases__:  # a class derived from such a class has it already
-            cls.__init__ = _accepting(cls.__init__, _construct, guidance=None, trust_guidance=False)
+            constructor = _accepting(cls.__init__, _construct, guidance=None, trust_guidance=False)
+            cls.__init__ = constructor  # type: ignore[method-assign]
             cls.__call__ = _accepting(cls.__call__, _call, guidance=None)
 
     @property
-    def guidance(self) -> list | None:
+    def guidance(self) -> list[Guide] | None:
         return self._guidance
 
     @guidance.setter
-    def guidance(self, guidance) -> None:
+    def guidance(self, guidance: Guidance) -> None:
         self._guidance = None if guidance is None else as_list(guidance)
 
-    def register_to_config(self, **kwargs):
+    def register_to_config(self, **kwargs: Any) -> None:
         super().register_to_config(**kwargs)
         # Whichever class's `from_pretrained` runs, it ends by telling the finished pipeline its folder in this way.
         folder = kwargs.get("_name_or_path")
@@ -59,7 +72,7 @@ class GuidanceMixin:
             self.guidance = load_accompanying(file, self._trust_guidance)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "Self":
         """As in diffusers, with `guidance` and `trust_guidance`; see `GuidanceMixin`."""
         if not kwargs.get("trust_remote_code"):
             known = {name: kwargs[name] for name in _HUB if name in kwargs}
@@ -67,7 +80,14 @@ class GuidanceMixin:
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
-    def from_pipe(cls, pipeline, *, dtype=None, torch_dtype=None, **kwargs):
+    def from_pipe(
+        cls,
+        pipeline: Pipeline,
+        *,
+        dtype: torch.dtype | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> "Self":
         """A pipeline of this class that shares the components, and so the weights, of `pipeline`.
 
         Args:
@@ -95,7 +115,7 @@ class GuidanceMixin:
         dtype = dtype or torch_dtype
         return new if dtype is None else new.to(dtype=dtype)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, *args, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As in diffusers, and `guidance.json` next to the rest. Without guidance an older such file is removed."""
         # First, so that a folder that is pushed to the Hub holds it, and an error leaves nothing half written.
         if self.guidance is not None:
@@ -109,12 +129,14 @@ def _file(folder: str | os.PathLike) -> Path:
     return Path(folder) / Callback.config_name
 
 
-def _construct(original, self, guidance, trust_guidance, *args, **kwargs) -> None:
+def _construct(
+    original: Callable, self: GuidanceMixin, guidance: Guidance, trust_guidance: bool, *args: Any, **kwargs: Any
+) -> None:
     self.guidance, self._trust_guidance = guidance, trust_guidance  # before, since the original registers itself
     original(self, *args, **kwargs)
 
 
-def _call(original, self, guidance, *args, **kwargs):
+def _call(original: Callable, self: GuidanceMixin, guidance: Guidance, *args: Any, **kwargs: Any) -> Any:
     guidance = self.guidance if guidance is None else guidance
     if not guidance:
         return original(self, *args, **kwargs)
@@ -122,11 +144,11 @@ def _call(original, self, guidance, *args, **kwargs):
         return original(self, *args, **kwargs)
 
 
-def _accepting(original, replacement, **defaults):
+def _accepting(original: Callable, replacement: Callable, **defaults: Any) -> Callable:
     """`original` with the keywords `defaults`, passed on to `replacement(original, self, *keywords, ...)`."""
 
     @functools.wraps(original)
-    def accepting(self, *args, **kwargs):
+    def accepting(self: GuidanceMixin, *args: Any, **kwargs: Any) -> Any:
         extra = [kwargs.pop(name, default) for name, default in defaults.items()]
         return replacement(original, self, *extra, *args, **kwargs)
 
@@ -136,5 +158,5 @@ def _accepting(original, replacement, **defaults):
     extra = [inspect.Parameter(name, kind, default=default) for name, default in defaults.items()]
     parameters = list(signature.parameters.values())
     end = len(parameters) - (parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
-    accepting.__signature__ = signature.replace(parameters=[*parameters[:end], *extra, *parameters[end:]])
+    vars(accepting)["__signature__"] = signature.replace(parameters=[*parameters[:end], *extra, *parameters[end:]])
     return accepting

@@ -4,6 +4,7 @@ unconditional pass of steps in which nobody reads it."""
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -46,13 +47,13 @@ class Passes:
         skipped: whether the unconditional pass of the step in hand was left out.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._stand_ins: dict[torch.nn.Module, Replacement] = {}
         self.reset()
 
     def reset(self) -> None:
         """A run begins."""
-        self.spared = 0
+        self.spared: float = 0
         self.clear()
 
     def clear(self) -> None:
@@ -87,7 +88,7 @@ class Passes:
         """Whether the call that is about to run, in that position of its step, is answered in whole; `after` is to be
         called then."""
         if self._skip is not None:
-            self._begin_skipped(module, arguments, position)
+            self._begin_skipped(self._skip, module, arguments, position)
             return False
         if not self._answers:
             return False
@@ -98,8 +99,7 @@ class Passes:
         self._ready = (threading.get_ident(), lambda original, args, kwargs: answer.output)
         return True
 
-    def _begin_skipped(self, module: torch.nn.Module, arguments: dict, position: int) -> None:
-        skip = self._skip
+    def _begin_skipped(self, skip: Skip, module: torch.nn.Module, arguments: dict, position: int) -> None:
         if not skip.fits(position, module, arguments):
             self._skip = None
         elif skip.leaves_out(position):
@@ -110,7 +110,7 @@ class Passes:
             run = lambda original, args, kwargs: self._skipped(twice(original(**half), skip.samples))  # noqa: E731
             self._ready = (threading.get_ident(), run)
 
-    def _skipped(self, result):
+    def _skipped(self, result: Any) -> Any:
         self.skipped = True
         self.spared += 0.5
         return result
@@ -120,7 +120,7 @@ class Passes:
         ready, self._ready = self._ready, ()
         self.spared += not ready and not self._answers
 
-    def _forward(self, original: Callable, *args, **kwargs):
+    def _forward(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         if not self._ready or self._ready[0] != threading.get_ident():
             return original(*args, **kwargs)
         result, self._ready = self._ready[1], ()

@@ -4,13 +4,14 @@ import functools
 import inspect
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
 from .arguments import copied
 from .families import Call, prediction_of
+from .families.observed import Output
 from .hooks import Hooks
 from .passes import Passes
 from .unstepped import MOST
@@ -61,7 +62,7 @@ class Recorder:
         self._entered = None
 
     @contextmanager
-    def pause(self):
+    def pause(self) -> Iterator[None]:
         """Context in which calls are the callbacks' own."""
         before, self.paused = self.paused, True
         try:
@@ -111,7 +112,7 @@ def is_compiled(module: torch.nn.Module) -> bool:
     return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
-def kept(output, module: torch.nn.Module) -> torch.Tensor | list[torch.Tensor]:
+def kept(output: object, module: torch.nn.Module) -> Output:
     """The prediction in what `module` returned, kept from being written over by the next replay of a CUDA graph."""
     prediction = prediction_of(output)
     return prediction.clone() if is_compiled(module) and isinstance(prediction, torch.Tensor) else prediction

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.protocols import Pipeline
 from .families import Call, Layout, formulas
 from .families.layout import layouts
+from .families.observed import Output
 
 
 _TIMES = ("timestep", "timesteps", "t", "time", "temb", "timestep_ratio", "r", "sigma", "noise_labels")
@@ -47,14 +49,14 @@ def time_argument(call: Call) -> str | None:
     return next(iter(_times(call)), None)
 
 
-def time_law(given: torch.Tensor, timestep: torch.Tensor, pipe) -> Callable | None:
+def time_law(given: torch.Tensor, timestep: torch.Tensor, pipe: Pipeline) -> Callable | None:
     """The function of the scheduler's timestep that the time `given` is, for each sample or token; None if unknown.
 
     Of several within rounding it is the nearest, and of equal ones the most usual.
     """
     near = 8 * torch.finfo(given.dtype).eps if given.is_floating_point() else 1e-6
     given = given.flatten().float().max()  # clean tokens are at time 0
-    found = []
+    found: list[tuple[float, int, Callable]] = []
     for law in formulas.TIMES:
         try:
             expected = torch.as_tensor(law(timestep.flatten()[0].float(), pipe)).float()
@@ -72,7 +74,7 @@ def _times(call: Call) -> dict[str, object]:
     return named or {name: value for name, value in values.items() if "time" in name}
 
 
-def _stacked(value: object) -> torch.Tensor | None:
+def _stacked(value: Output) -> torch.Tensor | None:
     value = torch.stack(value) if isinstance(value, list) else value
     return value if value.is_floating_point() and value.ndim > 1 and value.numel() else None
 

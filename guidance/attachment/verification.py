@@ -1,6 +1,6 @@
 """Check a family against the step that a pipeline just made, whoever said the family: the device is read once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +59,7 @@ def verify(family: Family, observed: Observed, scaled: Callable[[torch.Tensor], 
             raise _error(observed, check.message.format(value))
 
 
-def _checks(family: Family, observed: Observed, scaled: Callable):
+def _checks(family: Family, observed: Observed, scaled: Callable) -> Iterator[Check]:
     output, sample = family.stepped(observed)
     guided = family.is_guided(observed)
     cond, uncond = family.split([call.output for call in observed.calls], observed, sample)
@@ -77,7 +77,9 @@ def _checks(family: Family, observed: Observed, scaled: Callable):
         yield from _arguments(family, observed, call, sample, scaled)
 
 
-def _combination(family: Family, observed: Observed, cond, uncond, output):
+def _combination(
+    family: Family, observed: Observed, cond: torch.Tensor, uncond: torch.Tensor, output: torch.Tensor
+) -> Iterator[Check]:
     evaluation = Evaluation(observed.pipe, observed.calls[0].module, cond, uncond, output, observed.aside)
     weight = _told(family, evaluation)
     after = family.post_processing
@@ -103,10 +105,9 @@ def _combination(family: Family, observed: Observed, cond, uncond, output):
         type(family) is not Family
     ):  # its numbers are found from what is stepped, and its pipeline's formula is not known
         nothing = torch.zeros_like(cond)
-        terms = sum(
-            classifier_free_guidance(*pair, used).float().norm() for pair in ((cond, nothing), (nothing, uncond))
-        )
-        off = (result.float() - output.float()).norm() / terms.clamp_min(1e-30)
+        parts = (cond, nothing), (nothing, uncond)
+        terms = torch.stack([classifier_free_guidance(c, u, used).float().norm() for c, u in parts])
+        off = (result.float() - output.float()).norm() / terms.sum().clamp_min(1e-30)
         eps = max(torch.finfo(x.dtype).eps for x in (output, observed.calls[0].output[0]))
         yield Check(off, 0, eps, message)
         return
@@ -122,18 +123,22 @@ def _combination(family: Family, observed: Observed, cond, uncond, output):
     yield Check(equal, 1.0, 1.0, share)
 
 
-def _found_ways(cond: torch.Tensor, uncond: torch.Tensor, weight):
+def _found_ways(
+    cond: torch.Tensor, uncond: torch.Tensor, weight: float | torch.Tensor | None
+) -> Iterator[torch.Tensor]:
     """The combination at short decimals near a weight that a formula finds."""
     if isinstance(weight, torch.Tensor):
         yield from _ways(cond, uncond, None, weight)
 
 
-def _ways(cond: torch.Tensor, uncond: torch.Tensor, weight, used):
+def _ways(
+    cond: torch.Tensor, uncond: torch.Tensor, weight: float | torch.Tensor | None, used: float | torch.Tensor
+) -> Iterator[torch.Tensor]:
     """The combination by each formula, at the weight told, or at short decimals near the one used."""
     if weight is not None and not isinstance(weight, torch.Tensor):
         yield from (formula(cond, uncond, weight) for formula in FORMULAS)
         return
-    near = used.double().mean()
+    near = torch.as_tensor(used).double().mean()
     for digits in range(4):
         # A number times a tensor in half precision is computed in float32, and then rounded.
         value = torch.round(near, decimals=digits).to(torch.float32)
@@ -147,7 +152,9 @@ def _told(family: Family, evaluation: Evaluation) -> float | torch.Tensor | None
     return getattr(evaluation.pipe, family.weight, None) if family.weight else None
 
 
-def _arguments(family: Family, observed: Observed, call: Call, sample: torch.Tensor, scaled: Callable):
+def _arguments(
+    family: Family, observed: Observed, call: Call, sample: torch.Tensor, scaled: Callable
+) -> Iterator[Check]:
     if family.sample is not None:
         given = call.arguments[family.sample]
         given = torch.stack(list(given)) if isinstance(given, (list, tuple)) else given

@@ -101,7 +101,7 @@ def publish(args: Namespace, sets: "dict[str, ChunkStore]", keys: list[str], spe
         fitted, held_out = (logits_and_labels(store, key) for store in sets.values())
         rows += report(fitted, held_out, levels(sets["fit"]), classifier=key)
     temperatures = fit_temperatures(*fitted, args.ratio)
-    guidance = ClassifierGuidance(spec, reading=Reading(softplus=args.softplus, **temperatures))
+    guidance = ClassifierGuidance(spec, reading=Reading(None, args.softplus, **temperatures))
     facts |= {"samples": args.samples, "steps": args.steps, "guidance": to_config(guidance)}
     facts["seeds"] = {"fit": f"0-{args.samples - 1}", "report": f"{args.samples}-{2 * args.samples - 1}"}
     write_report(args.out, describe_run(**facts), rows)

@@ -130,9 +130,7 @@ def prepare(
     subject = compared.subject(measuring, model, call)
     measuring.wanted(subject.reference)
     pipe = model.load(measuring.device)
-    check_call(
-        pipe, compared.asked.conditions if compared.asked else [*map(subject.condition, range(10))], subject.call
-    )
+    check_call(pipe, compared.asked.conditions or [*map(subject.condition, range(10))], subject.call)
     return subject, pipe
 
 

@@ -17,6 +17,7 @@ A run that was killed goes on where it stopped when the same command is given ag
 
 import textwrap
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,8 @@ def draw(
     """Draw what is missing in the folder `out`, which must be of the same settings."""
     from ..evaluation.sampling import generate
     from ..evaluation.settings import keep_settings
-    from ..evaluation.traces import TraceStore, trace_folder
     from ..methods.trace import Trace
+    from .traces import TraceStore, trace_folder
 
     keep_settings(out, settings)
     traces = [callback for callback in guidance if isinstance(callback, Trace)]
@@ -105,7 +106,7 @@ def draw(
         print(f"trace: {', '.join(map(str, paths))}")
 
 
-def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: dict[str, object]) -> None:
+def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: Mapping[str, object]) -> None:
     """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
     import inspect
 

@@ -49,7 +49,7 @@ _LABELS |= {
 
 
 class Trace(Callback):
-    """An observer: records ratio, weight, norms and noise level of every step, and changes nothing.
+    """Observes: records ratio, effective weight, norms and noise level of every step, and changes nothing.
 
     `weight` is the effective one, `<prediction - uncond, cond - uncond> / ||cond - uncond||^2`, so it is comparable
     between methods, whatever they do. `ratio` is RAAG's. Values stay on the device until they are asked for. Placed
@@ -187,7 +187,7 @@ def _limits(values: torch.Tensor) -> dict:
         return {}
     low, high = finite.min().item(), finite.max().item()
     least = 0.1 * max(abs(low), abs(high))
-    if high - low >= least:
+    if high - low > least:
         return {}
     middle = (low + high) / 2
     return {"ylim": (middle - least / 2 or -0.5, middle + least / 2 or 0.5)}

@@ -25,12 +25,11 @@ def left(pipe) -> set[str]:
 
 def interrupted(function, line: int) -> bool:
     """Call `function`, interrupted before the package's line number `line`, in order of execution; False if it has
-    fewer."""
+    fewer. Not between a block under a lock and the lock's release, where Python lets no signal in."""
     before = [0]
 
     def local(frame, event, _):
-        # Python handles no signal between the end of a `with` block and its exit, where this would see its line again.
-        if event == "line" and linecache.getline(frame.f_code.co_filename, frame.f_lineno).split()[:1] != ["with"]:
+        if event == "line" and "with _LOCK" not in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
             before[0] += 1
             if before[0] == line + 1:
                 raise KeyboardInterrupt
@@ -43,6 +42,7 @@ def interrupted(function, line: int) -> bool:
         return True
     finally:
         sys.settrace(None)
+        assert not _LOCK._is_owned()
     return False
 
 

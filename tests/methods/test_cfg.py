@@ -86,7 +86,8 @@ def test_a_window_of_steps(sd3):
 def test_the_interval_is_in_units_of_sigma_over_alpha():
     """On a flow grid of ten steps sigma / alpha is t / (1 - t): 0.28 to 2.9 holds t from 0.22 to 0.74."""
     pipe, trace = GaussianPipeline(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), spread=1.0), Trace()
-    with attach(pipe, [CFG(weight=3.0), GuidanceInterval(low=0.28, high=2.9), trace]):
+    callbacks = [CFG(weight=3.0), GuidanceInterval(low=0.28, high=2.9), trace]
+    with attach(pipe, callbacks, skip=False):  # with both passes in every step, so that each has its weight
         pipe([0, 1, 2], torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), num_inference_steps=10)
     data = trace.to_dict()
     inside = (data["sigma"] > 0.28 * data["alpha"]) & (data["sigma"] <= 2.9 * data["alpha"])

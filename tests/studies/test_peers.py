@@ -21,8 +21,9 @@ def test_a_small_study_of_every_method(tmp_path, monkeypatch, capsys):
     for (world, method, _), row in rows.items():
         assert row["frechet"] > 0 and 0 <= row["alignment"] <= 1 and row["samples"] == 3
         changes_the_network = method in ("autoguidance", "skip layer", "perturbed attention", "smoothed energy")
+        nfe = (8.5,) if method == "guidance interval" else (9, 10)  # outside of it the conditional pass alone
         if world == "digits":  # two steps are too few for the window of skip layers
-            assert row["nfe"] > row["steps"] if changes_the_network else row["nfe"] in (9, 10), method
+            assert row["nfe"] > row["steps"] if changes_the_network else row["nfe"] in nfe, method
     # No method is another one under its name.
     assert len({row["frechet"] for key, row in rows.items() if key[0] == "digits"}) == 15
     assert (tmp_path / "peers-digits.png").stat().st_size > 1000 and (tmp_path / "peers-shapes.png").exists()

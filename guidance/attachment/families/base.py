@@ -67,8 +67,8 @@ class Family:
         pipelines: class names of the pipelines; subclasses belong too.
         denoiser: the pipeline's attribute that holds the network.
         enable: what a user sets so that the unconditional pass runs; completes "set ...".
-        sample, timestep: names of the denoiser's arguments; sample is None where it was not found, and then the network
-            cannot be evaluated elsewhere.
+        sample, timestep: names of the denoiser's arguments; None where one was not found, and then the network cannot
+            be evaluated elsewhere.
         calls: 1 for one call with both halves in one batch, 2 for two calls of one half each.
         cond_first: whether the conditional half, or call, comes first.
         negated: whether the network predicts minus what the scheduler expects.
@@ -94,7 +94,7 @@ class Family:
     denoiser: str
     enable: str
     sample: str | None = "hidden_states"
-    timestep: str = "timestep"
+    timestep: str | None = "timestep"
     calls: int = 1
     cond_first: bool = False
     negated: bool = False
@@ -191,10 +191,11 @@ class Family:
         Raises:
             ValueError: it is not known where the sample or the time goes.
         """
-        if self.sample is None:
+        if self.sample is None or self.timestep is None:
+            what = "sample" if self.sample is None else "timestep"
             raise ValueError(
-                f"a callback evaluates {self._network(observed.pipe)} at another sample, and the sample was not found "
-                "among its arguments; pass attach(..., family=Family(...)) with sample=NAME"
+                f"a callback evaluates {self._network(observed.pipe)} at another sample, and the {what} was not found "
+                f"among its arguments; pass attach(..., family=Family(...)) with {what}=NAME"
             )
         given, time = call.arguments[self.sample], call.arguments[self.timestep]
         given = torch.stack(list(given)) if self.listed else given

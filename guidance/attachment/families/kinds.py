@@ -32,7 +32,7 @@ class Mixture(Family):
 
     strongest: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.names and (self.names[self.strongest] != "cond" or "uncond" in self.names):
             raise ValueError(f'names must have "cond" at position {self.strongest}, and no "uncond", got {self.names}')
 
