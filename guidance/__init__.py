@@ -13,6 +13,7 @@ Names are loaded when they are asked for: importing the package loads nothing, n
 from typing import TYPE_CHECKING
 
 from .core.lazy import lazy
+from .core.version import __version__ as __version__
 
 
 if __name__ != "diffusion_guidance":
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
     from .networks.image_classifier import ImageClassifier
     from .pipelines.loading import load_pipeline
     from .worlds.shipped import assets_folder
-
-
-__version__ = "0.1.0"
 
 
 def _find_method(name: str) -> object:

@@ -8,7 +8,7 @@ from diffusers import DiffusionPipeline, DiTTransformer2DModel, ImagePipelineOut
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 
-from diffusion_guidance import Family, register_family
+from diffusion_guidance.attachment.families import Family, register_family
 from diffusion_guidance.attachment.mixin import GuidanceMixin
 
 

@@ -292,7 +292,8 @@ class Attachment:
         coming = range(self._run.grid_index + 1, len(self.scheduler.timesteps))
         if not self._skip_tried and self._run.guided:
             self._skip_tried = True
-            if calls == len(observed.calls) and not all(map(self._needs_unconditional, coming)):
+            late = any(getattr(callback, "decides_late", False) for callback in self.callbacks)
+            if calls == len(observed.calls) and (late or not all(map(self._needs_unconditional, coming))):
                 self._skip = self._find_skip(observed)
         if self._skip is not None and coming and not self._needs_unconditional(coming[0]):
             self._skipped_at = coming[0]
@@ -305,7 +306,9 @@ class Attachment:
             found = level_at_index(self.scheduler, grid_index)
             return None if any(value.device.type != "cpu" for value in found) else found
 
-        return needs_unconditional(self.callbacks, Upcoming(self._run.number_of(grid_index), self._run.total, level))
+        run = self._run
+        upcoming = Upcoming(run.number_of(grid_index), run.total, level, run.identity)
+        return needs_unconditional(self.callbacks, upcoming)
 
     def _find_skip(self, observed: Observed) -> Skip | None:
         modules = {call.module for call in observed.calls}

@@ -40,7 +40,7 @@ def _run(name: str, rest: Sequence[str]) -> int | None:
         print(usage())
         return None
     if name == "--version":
-        from .. import __version__
+        from ..core.version import __version__
 
         print(f"{NAME} {__version__}")
         return None

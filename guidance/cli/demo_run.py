@@ -13,6 +13,7 @@ from ..core.files import write_atomic
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.run import pipeline_draw
 from ..evaluation.study import Subject, measure_setting, row_name
+from ..evaluation.subjects import load_subject
 from ..methods.cfg import CFG
 from ..methods.classifier.guidance import ClassifierGuidance
 from ..methods.classifier.strength import Strength
@@ -22,7 +23,6 @@ from ..pipelines.loading import load_pipeline
 from ..worlds.digits_classifier import DigitsClassifier
 from ..worlds.emoji import PROMPTS
 from ..worlds.shipped import assets_folder
-from ..worlds.subjects import load_subject
 
 
 STEPS = (5, 10, 30)

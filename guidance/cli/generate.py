@@ -87,8 +87,8 @@ def draw(
     """Draw what is missing in the folder `out`, which must be of the same settings."""
     from ..evaluation.sampling import generate
     from ..evaluation.settings import keep_settings
-    from ..evaluation.traces import TraceStore, trace_folder
     from ..methods.trace import Trace
+    from .traces import TraceStore, trace_folder
 
     keep_settings(out, settings)
     traces = [callback for callback in guidance if isinstance(callback, Trace)]

@@ -64,7 +64,7 @@ class Measuring:
         if self.extractor is None:
             return None
         if self.extractor in WORLDS:
-            from ..worlds.subjects import load_world_extractor
+            from ..evaluation.subjects import load_world_extractor
 
             return load_world_extractor(self.extractor, assets_folder(), self.device)
         from ..networks.extractors import load_extractor
@@ -135,7 +135,7 @@ class Compared:
         return replace(subject, settings=settings, call={**subject.call, **call})
 
     def _world(self, measuring: Measuring) -> "Subject":
-        from ..worlds.subjects import load_subject, load_world_extractor
+        from ..evaluation.subjects import load_subject, load_world_extractor
 
         if measuring.extractor:
             raise ValueError("--world brings its own extractor; leave --extractor out")

@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
 
     import torch
 
-    from .. import __version__
+    from ..core.version import __version__
 
     found = {"guidance": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     for name, distribution in _PACKAGES.items():

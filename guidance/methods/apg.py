@@ -62,9 +62,11 @@ def apg(
 
 
 class APG(Remembers, Callback):
-    """Combines the two predictions by `apg`, in place of the pipeline's own guidance; no evaluation more.
+    """Scales down the parallel part of the guidance direction, limits its norm and adds negative momentum (see `apg`).
 
-    With eta 1, momentum 0 and no threshold it is plain classifier-free guidance, to the bit.
+    It replaces the pipeline's own guidance and needs no further evaluation.
+
+    Neutral: `eta=1, momentum=0`, no threshold: plain classifier-free guidance, to the bit.
 
     Args:
         weight: as in classifier-free guidance.

@@ -27,7 +27,10 @@ def rescale(prediction: torch.Tensor, cond: torch.Tensor, amount: float) -> torc
 
 
 class CFG(Callback):
-    """Classifier-free guidance with a weight of its own, in place of the pipeline's.
+    """Classifier-free guidance with its own weight (a number, one a step, a tensor or a function) and rescaling.
+
+    Neutral: `CFG(w)` is the pipeline's own guidance of weight w.
+    Source: arXiv 2207.12598, 2305.08891.
 
     Args:
         weight: a number; a sequence, one number a step (the last is kept if there are more steps); a tensor (B,), or
@@ -85,10 +88,13 @@ class CFG(Callback):
 
 
 class GuidanceInterval(Callback):
-    """Guidance only while the noise level lies in (low, high]; outside, the conditional prediction alone.
+    """Guides only while the noise level lies in (low, high]; outside, the conditional prediction stands alone.
 
     arXiv 2404.07724, equation 5. The level is sigma / alpha, the sigma of EDM, whatever the scheduler (t / (1 - t) for
     flow models). It limits whatever stands before it in the list; alone it limits the pipeline's own guidance.
+
+    Neutral: the whole range.
+    Source: arXiv 2404.07724.
 
     Args:
         low, high: 0 <= low < high, in units of sigma / alpha. None for no upper end. The paper's best for EDM2-S at

@@ -36,9 +36,13 @@ def cfg_norm(prediction: torch.Tensor, cond: torch.Tensor, amount: float = 1.0) 
 
 
 class CFGNorm(Callback):
-    """Limits what stands before it in the list by `cfg_norm`: `[CFG(5.0), CFGNorm()]`; no evaluation more.
+    """Keeps every token of the guided prediction at most as long as in the conditional one.
 
+    It limits what stands before it in the list by `cfg_norm`, without a further evaluation: `[CFG(5.0), CFGNorm()]`.
     Pipelines that do this by themselves (QwenImage) do it after the callbacks, and without the limit of 1.
+
+    Neutral: `amount=0`.
+    Source: Qwen-Image.
 
     Args:
         amount: see `cfg_norm`; 0 changes nothing, to the bit.

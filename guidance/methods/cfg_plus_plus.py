@@ -34,11 +34,14 @@ def cfg_plus_plus_weight(scale: float, start: Level, end: Level) -> torch.Tensor
 
 
 class CFGPlusPlus(Callback):
-    """CFG++ in place of the pipeline's own guidance; no evaluation of the network more.
+    """Interpolates between both estimates, and renoises with the unconditional noise (CFG++).
 
+    It replaces the pipeline's own guidance and needs no further evaluation of the network.
     Exact for samplers of first order without noise (DDIM, Euler, flow Euler); for others it is the same weight. A
     scheduler that clips x0 clips that of the combined prediction. Where a step ends at the clean sample it is plain
     classifier-free guidance of weight `scale`; `scale` 0 is the unconditional prediction, to the bit.
+
+    Neutral: `scale=0`: the unconditional prediction.
 
     Args:
         scale: fraction of the way from the unconditional to the conditional estimate; the paper takes 0 to 1.

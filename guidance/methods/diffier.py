@@ -48,7 +48,7 @@ def reduced(prediction: torch.Tensor, target: torch.Tensor, found: torch.Tensor,
 
 
 class DiffIER(Callback):
-    """Reduces the error of each step by `reduced`, at the cost of one evaluation an iteration.
+    """Reduces the error of each step by iteration, at one evaluation an iteration (see `reduced`).
 
     It iterates what stands before it in the list, whatever that is, and correctors belong before it; `Trace` after it.
     At the last step, whose next sample is clean, and at the predicting evaluations of Heun samplers, it does nothing.
@@ -63,6 +63,8 @@ class DiffIER(Callback):
     What a pipeline does to its combination after the callbacks (see `attach`) is no part of the error.
 
     Notes for `Trace`: `trial_error` (B,), the step's error before the first iteration.
+
+    Neutral: `step_size=0`.
 
     Args:
         iterations: at least 1.

@@ -27,11 +27,13 @@ def best_weight(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class DynamicCFG(Callback):
-    """Classifier-free guidance, in place of the pipeline's own, with the weight that an evaluator prefers.
+    """Lets an evaluator choose each sample's weight among several, at every step.
 
-    With a single weight it is plain classifier-free guidance, to the bit, and the evaluator is not asked.
+    It replaces the pipeline's own guidance. With a single weight the evaluator is not asked.
 
     Notes for `Trace`: `chosen_weight` (B,).
+
+    Neutral: one weight: plain classifier-free guidance, to the bit.
 
     Args:
         evaluator: a function, or module, of images (B, C, H, W) in about [-1, 1] that returns scores (B,), the higher

@@ -53,13 +53,16 @@ def evidence(
 
 
 class FeedbackGuidance(Remembers, Callback):
-    """FBG in place of the pipeline's own guidance; no evaluation more.
+    """Gives each sample a weight that follows from how well the sample shows its condition (FBG).
 
+    It replaces the pipeline's own guidance and needs no further evaluation.
     `L <- L - temperature / (2 s~^2) * evidence + offset` from one step to the next, with `evidence` and s~^2
     (`transition_variance`) as above, L between `log((1 - prior) * w_max / (w_max - 1))` and 3, and 0 at first; the
     weight is `feedback_weight`. With temperature and offset 0 it is classifier-free guidance of weight 1 / prior.
 
     Notes for `Trace`: `log_ratio` (B,).
+
+    Neutral: `temperature=0, offset=0`.
 
     Args:
         prior: the paper's pi, between 0 and 1: how much of the network's conditional prediction is trusted.

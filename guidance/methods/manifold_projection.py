@@ -45,8 +45,9 @@ def anderson_mixing(points: list[torch.Tensor], residuals: list[torch.Tensor], r
 
 
 class ManifoldProjection(Remembers, Callback):
-    """CFG-MP around what stands before it in the list: `[CFG(4.5), ManifoldProjection()]`. For flow models.
+    """Moves the sample to where both predictions agree before a guided step (CFG-MP, for flow models).
 
+    It acts around what stands before it in the list: `[CFG(4.5), ManifoldProjection()]`.
     With z = x at first, h = s - t and both velocities at the time t of the step, it iterates
     `z~ = z - h / 2 * v_u(z)`, `z <- z~ + h / 2 * v_c(z~)` (by `anderson_mixing`), and then guides at z: the prediction
     returned, `v(z) + (z - x) / h`, leads where a step from z would. Each iteration evaluates the network twice, minus
@@ -55,6 +56,8 @@ class ManifoldProjection(Remembers, Callback):
 
     It reads the levels of the grid once a run, to compare them with `threshold` on the host. Callbacks with a state
     from step to step (APG's momentum, feedback guidance) keep none before it, since they are asked elsewhere only.
+
+    Neutral: `iterations=0`.
 
     Args:
         iterations: the paper takes 3; 0 changes nothing, to the bit, and costs nothing.

@@ -60,7 +60,11 @@ def raag(cond: torch.Tensor, uncond: torch.Tensor, w_max: float, alpha: float) -
 
 
 class RAAG(Callback):
-    """Combines the two predictions by `raag`, in place of the pipeline's own guidance.
+    """Lowers the weight with the ratio of the guidance direction to the unconditional prediction (see `raag`).
+
+    It replaces the pipeline's own guidance.
+
+    Neutral: `alpha=0`: plain classifier-free guidance of weight `w_max`.
 
     Args:
         w_max, alpha: see `raag_weight`. The defaults are the authors' for Stable Diffusion 3.5 large in 10 steps.

@@ -40,13 +40,16 @@ def rectified_cfg(
 
 
 class RectifiedCFG(Callback):
-    """Rectified-CFG++ in place of the pipeline's own guidance, at one evaluation a step more.
+    """Takes the guidance direction where the conditional step leads (Rectified-CFG++).
 
+    It replaces the pipeline's own guidance, and evaluates the network once more in each step.
     `v = v_c(x, t) + weight * (v_c(x~, s) - v_u(x~, s))` with x~ the next sample of `v_c(x, t)`. In the last step, whose
     next sample is clean, and where a Heun sampler only predicts, the direction is the one at x. `weight` corresponds to
     a weight of classifier-free guidance minus 1: 0 is the conditional prediction alone, to the bit, and costs nothing.
     The authors' code takes the whole step, as here; the same formula serves noise predictions, which like velocities
     stay as they are along a step.
+
+    Neutral: `weight=0`: the conditional prediction.
 
     Args:
         weight: at least 0.

@@ -39,10 +39,13 @@ def rescaled_estimate(
 
 
 class TemporalRescaling(Callback):
-    """Rescales the noise of what stands before it in the list: `eps <- r * eps`; no evaluation more.
+    """Sets a temperature for the samples, by a factor on the noise.
 
+    It rescales what stands before it in the list, `eps <- r * eps`, without a further evaluation.
     `[TemporalRescaling(k=1.1)]` serves a pipeline that runs without guidance; after `CFG` it acts on the guided
     prediction. Predictions of any kind are turned to noise and back.
+
+    Neutral: `k=1`.
 
     Args:
         k, variance: see `rescaling_factor`; k = 1 changes nothing, to the bit.

@@ -49,7 +49,7 @@ _LABELS |= {
 
 
 class Trace(Callback):
-    """An observer: records ratio, weight, norms and noise level of every step, and changes nothing.
+    """Observes: records ratio, effective weight, norms and noise level of every step, and changes nothing.
 
     `weight` is the effective one, `<prediction - uncond, cond - uncond> / ||cond - uncond||^2`, so it is comparable
     between methods, whatever they do. `ratio` is RAAG's. Values stay on the device until they are asked for. Placed

@@ -1,13 +1,12 @@
 """Measuring a text-to-image model in the emoji world: a caption for each seed, features and alignment."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from ..core.files import write_atomic
-from ..networks.extractors import Extractor
 from .emoji_judge import EmojiJudge
 
 
@@ -34,9 +33,12 @@ def aligned(judge: EmojiJudge, images: torch.Tensor, captions: Sequence[str]) ->
 
 
 def measure(
-    judge: EmojiJudge, images: torch.Tensor, seeds: Sequence[int], extractor: Extractor | None = None
+    judge: EmojiJudge,
+    images: torch.Tensor,
+    seeds: Sequence[int],
+    extractor: Callable[[torch.Tensor], dict[str, torch.Tensor]] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """`aligned` for the captions of B seeds; with `extractor`, its features take the place of the judge's."""
+    """`aligned` for the captions of B seeds; with an `Extractor`, its features take the place of the judge's."""
     found = aligned(judge, images, [caption(judge, seed) for seed in seeds])
     return found if extractor is None else found | {"features": extractor(images)["features"]}
 

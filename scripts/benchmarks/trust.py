@@ -24,7 +24,7 @@ from diffusion_guidance.cli import generate
 from diffusion_guidance.core import files, locking
 from diffusion_guidance.evaluation import identity, measure_setting, sampling, settings, store, study
 from diffusion_guidance.evaluation import run as runs
-from diffusion_guidance.worlds.subjects import load_subject
+from diffusion_guidance.evaluation.subjects import load_subject
 from scripts.benchmarks.frame import Benchmark
 from scripts.benchmarks.timing import interleaved, medians, ratio
 

@@ -28,10 +28,10 @@ from diffusion_guidance.core.groups import grouped
 from diffusion_guidance.evaluation import Subject
 from diffusion_guidance.evaluation.sampling import sample
 from diffusion_guidance.evaluation.study import Setting, row_name, study
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.pipelines import ClassConditionalPipeline
 from diffusion_guidance.worlds import DigitsClassifier
 from diffusion_guidance.worlds.digits_measure import label
-from diffusion_guidance.worlds.subjects import load_subject
 from scripts.benchmarks.timing import interleaved, medians, ratio
 from scripts.studies.elucd_report import plot, summary_table
 from scripts.studies.study import Report, Run, Study, Table, of_rows, span

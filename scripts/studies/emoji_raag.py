@@ -25,10 +25,10 @@ from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
 from diffusion_guidance.evaluation.run import Measure, collect, pipeline_draw
 from diffusion_guidance.evaluation.store import ChunkStore
 from diffusion_guidance.evaluation.study import row_name
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.evaluation.summary import estimates_row, summarise
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.emoji_judge import EmojiJudge
-from diffusion_guidance.worlds.subjects import load_subject
 from scripts.studies.study import DTYPE, Report, Run, Study, Table, span
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from diffusers import DDIMScheduler
 
 from diffusion_guidance.evaluation import Subject, describe_run, read_report, write_report
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.pipelines import load_pipeline
-from diffusion_guidance.worlds.subjects import load_subject
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,18 +58,18 @@ class Table:
     Attributes:
         document: path of the document, from the root.
         mark: it stands between `<!-- MARK -->` and `<!-- end -->`.
-        result: name of the report in docs/results that it is made from.
+        result: name of the report in docs/results that it is made from; None where it is made from the source.
         render: the table from the report's facts and rows.
     """
 
     document: str
     mark: str
-    result: str
+    result: str | None
     render: Callable[[dict, list[dict]], str]
 
     def made(self) -> str:
         """The table as the report has it today."""
-        return self.render(*read_report(RESULTS / f"{self.result}.json"))
+        return self.render(*(({}, []) if self.result is None else read_report(RESULTS / f"{self.result}.json")))
 
     def written(self) -> str:
         """The table as it stands in the document.

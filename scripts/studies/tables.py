@@ -1,4 +1,4 @@
-"""Make the tables of the documents from docs/results/*.json, so that no number is typed.
+"""Make the tables of the documents from docs/results/*.json and from the source, so that nothing is typed twice.
 
 python -m scripts.studies.tables            # write them
 python -m scripts.studies.tables --check    # write nothing; name those that are stale, and fail
@@ -18,6 +18,7 @@ from scripts.studies import (
     emoji_heldout,
     emoji_raag,
     families,
+    methods_table,
     peers,
     raag,
     rigid,
@@ -59,6 +60,7 @@ _TRUST = ("what", "check_ms", "share", "time_ratio", "with_ms", "without_ms")
 
 TABLES = (
     *(table for study in STUDIES.values() for report in study.reports for table in report.tables),
+    Table("docs/methods.md", "methods", None, methods_table.table),
     Table("docs/elucd.md", "benchmark", "benchmark_classifier", benchmark(*_CLASSIFIER)),
     Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
     Table("docs/rigid.md", "benchmark", "benchmark_rigid", benchmark(*_RIGID)),

@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from diffusion_guidance.core.files import write_json
 from diffusion_guidance.evaluation import Extractor, Moments, load_extractor
+from diffusion_guidance.evaluation.subjects import load_world_extractor
 from diffusion_guidance.worlds.emoji import EmojiImages
 from diffusion_guidance.worlds.emoji_judge import EmojiJudge
 from diffusion_guidance.worlds.emoji_measure import FEATURES, REFERENCE, save_features
 from diffusion_guidance.worlds.shapes_model import write_card
-from diffusion_guidance.worlds.subjects import load_world_extractor
 from diffusion_guidance.worlds.training import Plan, train
 
 from .emoji_images import CACHE

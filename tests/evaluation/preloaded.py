@@ -7,8 +7,8 @@ import diffusion_guidance.cli.command
 import diffusion_guidance.cli.evaluation_run
 import diffusion_guidance.cli.generate
 import diffusion_guidance.evaluation
+import diffusion_guidance.evaluation.subjects
 import diffusion_guidance.pipelines
-import diffusion_guidance.worlds.subjects
 
 
 __all__ = ["diffusers", "diffusion_guidance", "scipy"]

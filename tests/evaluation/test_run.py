@@ -54,7 +54,7 @@ def test_batches_change_nothing_at_all_where_the_network_does_not(tmp_path):
 
 def test_what_is_stored(undisturbed):
     store = undisturbed[0]
-    assert store.names() == ["alignment", "contrast", "features", "nfe", "saturation"]
+    assert store.names() == ["alignment", "contrast", "effective_weight", "features", "nfe", "saturation"]
     assert [len(rows) for rows in store.rows("features")] == [64, 64, 22]
     assert set(store.array("nfe")) == {2}
     features = store.array("features")

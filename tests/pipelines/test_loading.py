@@ -9,11 +9,16 @@ import torch
 
 from diffusion_guidance import assets_folder, load_pipeline
 from diffusion_guidance.pipelines import ClassConditionalPipeline
-from diffusion_guidance.worlds.shipped import shipped_path
+from diffusion_guidance.worlds.shipped import WORLDS, shipped_path
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("digits", ClassConditionalPipeline), ("shapes", diffusers.StableDiffusion3Pipeline)]
+    ("name", "kind"),
+    [
+        ("digits", ClassConditionalPipeline),
+        ("shapes", diffusers.StableDiffusion3Pipeline),
+        ("emoji", diffusers.StableDiffusion3Pipeline),
+    ],
 )
 def test_what_ships_loads_without_an_argument_from_any_folder(name, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -21,6 +26,10 @@ def test_what_ships_loads_without_an_argument_from_any_folder(name, kind, tmp_pa
     assert type(pipe) is kind
     assert pipe.transformer.dtype == torch.float32
     assert load_pipeline(assets_folder() / name, torch.float16, "cpu").transformer.dtype == torch.float16
+
+
+def test_every_checkpoint_of_a_pipeline_is_a_world():
+    assert sorted(path.parent.name for path in assets_folder().glob("*/model_index.json")) == sorted(WORLDS)
 
 
 def test_a_folder_that_is_there_is_not_replaced_by_what_ships(tmp_path, monkeypatch):

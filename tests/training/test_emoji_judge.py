@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from diffusion_guidance.evaluation import load_extractor
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.worlds.emoji import EmojiImages
-from diffusion_guidance.worlds.subjects import load_subject
 from scripts.training import emoji_judge
 
 

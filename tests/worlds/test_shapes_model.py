@@ -9,9 +9,9 @@ from diffusers import StableDiffusion3Pipeline
 
 from diffusion_guidance import CFG
 from diffusion_guidance.evaluation import Moments, frechet_distance, pipeline_draw
+from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds import Scenes
-from diffusion_guidance.worlds.subjects import load_subject
 
 
 ASSETS = Path(__file__).parents[2] / "assets"

@@ -13,7 +13,7 @@ from .temperatures import calibration
 
 
 class CalibrationTrace(Callback):
-    """Collects a classifier's logits on the denoised estimates, and changes nothing.
+    """Observes: collects a classifier's logits on the denoised estimates, and changes nothing.
 
     The estimate is that of the prediction which the callbacks before it in the list gave; alone, of the pipeline's own.
     The class that was asked for is the true one: the figures then say how well `softmax(logits)` is the probability of

@@ -25,10 +25,12 @@ from .strength import DEFAULT_STRENGTH, SCHEDULES, Strength
 
 
 class ClassifierGuidance(Callback):
-    """Moves what `proceed` returned towards a class, by the gradient of a classifier.
+    """Moves the denoised estimate towards a class, by the gradient of any image classifier (EluCD).
 
     Stands in a list after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no
     unconditional pass. In files and on command lines the fields of `strength` and `reading` are arguments.
+
+    Neutral: `scale=0`.
 
     Args:
         classifier: from images (B, C, H, W) float32 in about [-1, 1] to logits (B, K): any torch module in eval mode,

@@ -21,12 +21,14 @@ from .prompt import NegativePrompt
 
 
 class NAG(Callback):
-    """Guides away from a negative prompt in every attention in which text reaches the image (`normalized_attention`).
+    """Guides away from a negative prompt in attention, without classifier-free guidance (see `normalized_attention`).
 
     The prediction itself is passed on, so other callbacks see and change it as usual. Where text reaches the image by
     cross attention alone (Stable Diffusion, SDXL), only that runs twice, from the second step on; elsewhere (SD3, Flux,
     QwenImage, Wan) the whole network runs on both prompts in one batch, at the cost of classifier-free guidance. The
     pooled embeddings and the modulation stay those of the prompt; authors' code modulates the negative text by its own.
+
+    Neutral: `scale=1`.
 
     Args:
         negative_prompt: encoded by the pipeline's own `encode_prompt`, at the moment when it encodes the prompt.

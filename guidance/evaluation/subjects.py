@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation import Extractor, Reference, Subject, read_statistics
+from ..networks.extractors import Extractor
 from ..networks.weights import weights_sha256
-from . import digits_measure, emoji_measure, shapes_measure
-from .digits_classifier import DigitsClassifier
-from .emoji_judge import EmojiJudge
-from .shapes_classifier import ShapesClassifier
-from .shipped import WORLDS
+from ..worlds import digits_measure, emoji_measure, shapes_measure
+from ..worlds.digits_classifier import DigitsClassifier
+from ..worlds.emoji_judge import EmojiJudge
+from ..worlds.shapes_classifier import ShapesClassifier
+from ..worlds.shipped import WORLDS
+from .sources import Reference, read_statistics
+from .study import Subject
 
 
 def load_subject(

@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..core.files import sweep, write_atomic, write_json
+from ..evaluation.sampling import Job
 from ..methods.trace import Trace, finite
-from .sampling import Job
 
 
 class TraceStore:

@@ -6,7 +6,7 @@ import torch
 
 from diffusion_guidance.evaluation import frechet_distance, load_extractor
 from diffusion_guidance.evaluation.identity import check_extractors
-from diffusion_guidance.worlds.subjects import load_subject
+from diffusion_guidance.evaluation.subjects import load_subject
 
 
 ASSETS = Path(__file__).parents[2] / "assets"
