@@ -27,7 +27,7 @@ def command(arguments: Sequence[str], errors: Path, together=None) -> None:
 
 
 def start(arguments: Sequence, errors: Path, together=None) -> multiprocessing.Process:
-    process = CONTEXT.Process(target=command, args=([str(part) for part in arguments], errors, together))
+    process = CONTEXT.Process(target=command, args=([str(part) for part in arguments], errors, together), daemon=True)
     process.start()
     return process
 

@@ -35,7 +35,7 @@ def test_two_generate(model, tmp_path, turn):
     names = sorted(path.name for path in out.iterdir())
     assert names == ["000000.png", "000001.png", "000002.png", "000003.png", "settings.json"]
     again = start([*arguments, "0-4"], tmp_path / "again")
-    again.join()
+    again.join(300)
     assert again.exitcode == 0 and "1 images drawn, 4 were there already" in (tmp_path / "again").read_text()
     for path in out.glob("*.png"):
         Image.open(path).load()
@@ -53,5 +53,5 @@ def test_two_evaluate_run(tmp_path, turn):
     assert row["samples"] == 80 and store.missing() == []
     assert len(list(store.folder.iterdir())) == 2 and not list(out.glob(".*"))
     again = start(arguments, tmp_path / "again")
-    again.join()
+    again.join(300)
     assert again.exitcode == 0 and (out / "report.json").read_bytes() == first
