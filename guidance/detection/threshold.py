@@ -86,10 +86,7 @@ def needed_samples(false_positive_rate: float) -> int:
 
 
 def calibrate(
-    scores: Sequence[float] | torch.Tensor,
-    false_positive_rate: float,
-    identity: dict,
-    unsure_rate: float | None = None,
+    scores: Sequence[float] | torch.Tensor, false_positive_rate: float, identity: dict, unsure_rate: float | None = None
 ) -> Calibration:
     """A threshold that `false_positive_rate` of real pictures fall below.
 
