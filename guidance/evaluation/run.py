@@ -53,7 +53,7 @@ def pipeline_draw(
         if not open_ended and (unknown := [name for name in asked if name not in known]):
             raise ValueError(f"{type(pipe).__name__} takes no {', '.join(unknown)}; it takes {', '.join(known)}")
         observer = EffectiveWeight()
-        guided = [*guidance, observer] if guidance else []
+        guided: list[Guide] = [*guidance, observer] if guidance else []
         output, nfe = sample(pipe, conditions, seeds, guided, output_type="pt", **call)
         return output.images, {"nfe": torch.full((len(seeds),), nfe), **observer.take()}
 
