@@ -88,7 +88,7 @@ def test_an_unreadable_checkpoint_is_one_clear_error(tmp_path, checkpoint):
     with pytest.raises(ValueError, match="cannot load a pipeline from"):
         load_pipeline(str(tmp_path))
     broken = tmp_path / "broken"
-    subprocess.run(["cp", "-r", checkpoint, broken], check=True)
+    subprocess.run(["cp", "-r", checkpoint, broken], check=True, timeout=300)
     (broken / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"not a file of weights")
     with pytest.raises(ValueError, match="cannot load a pipeline from"):
         load_pipeline(str(broken))
