@@ -1,6 +1,7 @@
 """Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
 
     python -m scripts.benchmarks overhead --json out/overhead.json       # an attachment against the plain pipeline
+    python -m scripts.benchmarks skipped --json out/skipped.json         # passes that nobody reads are not run
     python -m scripts.benchmarks families --json out/families.json       # the same for many families, and modular
     python -m scripts.benchmarks evaluation --json out/evaluation.json   # Frechet distance against other libraries
     python -m scripts.benchmarks rigid --json out/rigid.json             # RIGID against its published computation
@@ -13,11 +14,12 @@
 import argparse
 import sys
 
-from scripts.benchmarks import classifier, evaluation, families, overhead, rigid, trust
+from scripts.benchmarks import classifier, evaluation, families, overhead, rigid, skipped, trust
 
 
 BENCHMARKS = {
     "overhead": overhead.BENCHMARK.main,
+    "skipped": skipped.BENCHMARK.main,
     "families": families.BENCHMARK.main,
     "evaluation": evaluation.BENCHMARK.main,
     "rigid": rigid.BENCHMARK.main,

@@ -109,6 +109,20 @@ def wan(size: Size) -> diffusers.DiffusionPipeline:
     return diffusers.WanPipeline(None, None, None, scheduler, transformer)
 
 
+def flux(size: Size) -> diffusers.DiffusionPipeline:
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=size.layers,
+        num_single_layers=size.layers,
+        num_attention_heads=size.heads,
+        attention_head_dim=64,
+        joint_attention_dim=64,
+        pooled_projection_dim=64,
+        axes_dims_rope=(16, 24, 24),
+    )
+    return diffusers.FluxPipeline(diffusers.FlowMatchEulerDiscreteScheduler(), *[None] * 5, transformer)
+
+
 def _text(size: Size, latents: tuple[int, ...], *, pooled: bool = False, masked: bool = False) -> dict:
     """Embeddings of two prompts and of none, and noise; of 8 pixels a latent pixel."""
     given = {"height": 8 * size.side, "width": 8 * size.side, "latents": torch.randn(2, *latents)}
@@ -138,6 +152,13 @@ BENCHES = {
         qwen_image,
         lambda size: _text(size, (size.side**2 // 4, 64), masked=True) | {"true_cfg_scale": 5.0},
         "QwenImageAutoBlocks",
+        batched=False,
+        packed=True,
+    ),
+    "Flux": Bench(
+        flux,
+        lambda size: _text(size, (size.side**2 // 4, 64), pooled=True) | {"true_cfg_scale": 5.0},
+        None,
         batched=False,
         packed=True,
     ),
