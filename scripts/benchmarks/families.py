@@ -89,8 +89,11 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
     return (measure(name, args) for name in args.families)
 
 
+FAMILIES = [name for name, bench in BENCHES.items() if bench.blocks]  # with a modular counterpart
+
+
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--families", nargs="+", choices=BENCHES, default=list(BENCHES), help="default: all")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES, help="default: all")
     parser.add_argument("--size", choices=SIZES, default="small", help="of the networks (default: small)")
     parser.add_argument("--steps", type=int, default=4, help="sampling steps a call (default: 4)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

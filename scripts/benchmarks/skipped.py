@@ -65,7 +65,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
             skip: bool, pipe: object = pipe, draw: Callable = draw, interval: GuidanceInterval = interval
         ) -> tuple[torch.Tensor, float]:
             with attach(pipe, interval, skip=skip) as attachment:
-                return draw(WEIGHT), attachment.evaluations
+                return draw(WEIGHT), STEPS + attachment.evaluations
 
         (both, nfe_both), (skipped, nfe) = attached(False), attached(True)
         times = interleaved(
