@@ -30,7 +30,8 @@ def encode_rows(rows: Iterable[dict], suffix: str, header: bool = False) -> byte
     """`rows` with `FIELDS` as bytes of a file with that suffix.
 
     A path's bytes are kept in CSV even where they are not UTF-8; JSON writes them as lone surrogates, as Python does.
-    In CSV an apostrophe precedes text that a spreadsheet would compute, or that begins with one; `read_rows` removes it.
+    In CSV an apostrophe precedes text that a spreadsheet would compute, or that begins with one; `read_rows` takes it
+    off.
     """
     if suffix == ".jsonl":
         return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
