@@ -1,4 +1,4 @@
-"""A network's arguments for the conditional half of a batch alone, and its results for both halves again."""
+"""Arguments and results of a network for one half of its batch, and for both halves."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def half_of(value: Any, samples: int, half: int) -> Any:
 
 
 def twice(value: Any, samples: int) -> Any:
-    """What a network returned for half of `samples`, for all of them."""
+    """Of everything that lies in a batch of half of `samples`, at any depth, that twice; the rest as it is."""
     if isinstance(value, torch.Tensor):
         return torch.cat([value, value]) if value.ndim and 2 * len(value) == samples else value
     if isinstance(value, dict):

@@ -13,9 +13,8 @@ from .explain import Explanation, explain
 from .families import Call, Family, Layout, Mixture, Observed, Preconditioned, Sliced
 from .families.formulas import direction_weight as _direction
 from .families.layout import layouts
-from .families.observed import Output
 from .host import observed_on_host
-from .roles import SampleArgument, sample_argument, time_argument, time_law
+from .roles import SampleArgument, joined, sample_argument, stacked, time_argument, time_law
 
 
 _MOST = 8  # predictions in one step
@@ -76,7 +75,7 @@ def _check_given(observed: Observed) -> None:
 
 
 def _check_finite(host: Observed) -> None:
-    values = [host.output, host.sample, *(_joined(call.output) for call in host.calls)]
+    values = [host.output, host.sample, *(joined(call.output) for call in host.calls)]
     if not all(value.isfinite().all() for value in values):
         raise _error(host, "its network's predictions, or what its scheduler is given, are not finite")
 
@@ -92,23 +91,12 @@ def _check_decided(observed: Observed, explanation: Explanation) -> None:
 
 
 def _may_predict(call: Call, output: torch.Tensor, sample: torch.Tensor) -> bool:
-    value = _stacked(call.output)
+    value = stacked(call.output)
     likes = (sample, sample[: max(1, len(sample) // 2)])
     return value is not None and any(
         len(value) % len(like) == 0 and any(True for _ in layouts(value, output[: len(like), : sample.shape[1]]))
         for like in likes
     )
-
-
-def _stacked(value: object) -> torch.Tensor | None:
-    if isinstance(value, list):
-        same = all(isinstance(each, torch.Tensor) and each.shape == value[0].shape for each in value)
-        value = _joined(value) if value and same else None
-    return value if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1 else None
-
-
-def _joined(output: Output) -> torch.Tensor:
-    return torch.stack(output) if isinstance(output, list) else output
 
 
 def _is_doubled(host: Observed) -> bool:
@@ -122,9 +110,9 @@ def _options(host: Observed, output: torch.Tensor, sample: torch.Tensor) -> Iter
     """(name, calls, layout, explanation, predictions) of each network whose predictions explain `output`."""
     for name in dict.fromkeys(call.name for call in host.calls):
         calls = [call for call in host.calls if call.name == name]
-        for layout in layouts(_joined(calls[0].output), output):
+        for layout in layouts(joined(calls[0].output), output):
             try:
-                values = [layout.select(_joined(call.output), output) for call in calls]
+                values = [layout.select(joined(call.output), output) for call in calls]
             except ValueError:
                 continue
             if any(len(value) % len(output) for value in values):
@@ -216,13 +204,13 @@ def _unexplained(host: Observed, output: torch.Tensor) -> str:
 def _repeats(host: Observed, output: torch.Tensor, name: str) -> bool:
     """Whether network `name` has a time, as denoisers do, and all its predictions are equal."""
     calls = [call for call in host.calls if call.name == name and time_argument(call) is not None]
-    outputs = [_joined(call.output) for call in calls]
+    outputs = [joined(call.output) for call in calls]
     outputs = [half for value in outputs for half in (value.chunk(2) if len(value) > len(output) else [value])]
     return _all_equal(outputs)
 
 
 def _shape(output: object) -> str:
-    value = _stacked(output)
+    value = stacked(output)
     return type(output).__name__ if value is None else str(tuple(value.shape))
 
 

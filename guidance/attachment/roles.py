@@ -34,10 +34,10 @@ def sample_argument(call: Call, sample: torch.Tensor) -> SampleArgument | None:
     found = [
         SampleArgument(name, layout, isinstance(value, list), *_multiple(held, sample, pasted))
         for name, value in call.arguments.items()
-        for stacked in (_stacked(value),)
-        if stacked is not None
-        for layout in layouts(stacked, sample)
-        for held in (layout.select(stacked, sample),)
+        for whole in (stacked(value),)
+        if whole is not None and whole.numel()
+        for layout in layouts(whole, sample)
+        for held in (layout.select(whole, sample),)
         if len(held) % len(sample) == 0
     ]
     found = [each for each in found if each.residual < 1e-2 and abs(each.factor) > 1e-4]
@@ -74,9 +74,17 @@ def _times(call: Call) -> dict[str, object]:
     return named or {name: value for name, value in values.items() if "time" in name}
 
 
-def _stacked(value: Output) -> torch.Tensor | None:
-    value = torch.stack(value) if isinstance(value, list) else value
-    return value if value.is_floating_point() and value.ndim > 1 and value.numel() else None
+def stacked(value: object) -> torch.Tensor | None:
+    """A value, or a list of tensors of one shape in one, where it can hold samples: in floating point, with a batch."""
+    if isinstance(value, list):
+        same = all(isinstance(each, torch.Tensor) and each.shape == value[0].shape for each in value)
+        value = joined(value) if value and same else None
+    return value if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1 else None
+
+
+def joined(output: Output) -> torch.Tensor:
+    """A prediction in one tensor."""
+    return torch.stack(output) if isinstance(output, list) else output
 
 
 def _multiple(held: torch.Tensor, sample: torch.Tensor, pasted: bool) -> tuple[float, float]:

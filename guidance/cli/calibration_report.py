@@ -66,13 +66,8 @@ def table(rows: list[dict], every: int = 10) -> str:
     """All steps together; then, of the classifier that guides, every so many steps and the last one."""
     guides, last = rows[-1]["classifier"], rows[-1]["step"]
     shown = [row | {"step": "all"} for row in rows if row["step"] is None]
-    for row in rows:
-        if (
-            row["classifier"] == guides
-            and row["step"] is not None
-            and (row["step"] % every == 0 or row["step"] == last)
-        ):
-            shown.append(row)
+    own = [row for row in rows if row["classifier"] == guides and row["step"] is not None]
+    shown += [row for row in own if row["step"] % every == 0 or row["step"] == last]
     return markdown_table(shown, COLUMNS, 3)
 
 

@@ -14,6 +14,7 @@ docs/evaluation.md.
 """
 
 from argparse import Namespace
+from collections.abc import Callable
 from functools import partial
 
 from .arguments import at_least, parse_call, parse_numbers
@@ -55,21 +56,18 @@ def run(args: Namespace) -> None:
     from ..evaluation.run import locked_for_all
     from . import evaluation_run
 
+    work: Callable[..., None]
+    given: tuple
     if args.command == "score":
         if args.save_statistics and args.save_statistics.suffix != ".safetensors":
             raise ValueError("--save-statistics ends in .safetensors")
-        measuring = Measuring.of(args)
-        with locked_for_all(args.out, measuring.state):
-            evaluation_run.score(measuring, args.images, args.reference, args.save_statistics)
-        return
-    model, seeds = Model.of(args), args.seeds
-    if args.command == "run":
+        work, given = evaluation_run.score, (args.images, args.reference, args.save_statistics)
+    elif args.command == "run":
         call, guidance = Call.of(args), Guided.of(args).callbacks()
-        measuring = Measuring.of(args)
-        with locked_for_all(args.out, measuring.state):
-            evaluation_run.run(measuring, Compared.of(args), model, seeds, guidance, call)
-        return
-    plan, more = evaluation_run.plan(args.method, args.weights), parse_call(args.call)
+        work, given = evaluation_run.run, (Compared.of(args), Model.of(args), args.seeds, guidance, call)
+    else:
+        plan, more = evaluation_run.plan(args.method, args.weights), parse_call(args.call)
+        work, given = evaluation_run.sweep, (Compared.of(args), Model.of(args), args.seeds, plan, args.steps, more)
     measuring = Measuring.of(args)
     with locked_for_all(args.out, measuring.state):
-        evaluation_run.sweep(measuring, Compared.of(args), model, seeds, plan, args.steps, more)
+        work(measuring, *given)

@@ -66,12 +66,7 @@ def plan(methods: Sequence[str], weights: Sequence[float]) -> list[Setting]:
 
 
 def run(
-    measuring: Measuring,
-    compared: Compared,
-    model: Model,
-    seeds: Sequence[int],
-    guidance: list[Callback],
-    call: Call,
+    measuring: Measuring, compared: Compared, model: Model, seeds: Sequence[int], guidance: list[Callback], call: Call
 ) -> None:
     """Sample and measure one setting, and publish its report."""
     (row,) = described([guidance], [call.weight])

@@ -92,11 +92,7 @@ class Measuring:
         return measures
 
     def publish(
-        self,
-        rows: Sequence[Mapping],
-        facts: Mapping,
-        reference: "Reference | None",
-        store: "ChunkStore | None" = None,
+        self, rows: Sequence[Mapping], facts: Mapping, reference: "Reference | None", store: "ChunkStore | None" = None
     ) -> None:
         """Write what was found, once."""
         from ..evaluation.publish import publish

@@ -10,13 +10,8 @@ from .protocols import Scheduler
 
 
 _CLIPPING = (
-    "DDPMScheduler",
-    "DDPMParallelScheduler",
-    "DDIMScheduler",
-    "DDIMParallelScheduler",
-    "LCMScheduler",
-    "HeunDiscreteScheduler",
-    "UnCLIPScheduler",
+    *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "LCMScheduler"),
+    *("HeunDiscreteScheduler", "UnCLIPScheduler"),
 )
 _KEEPS_NOISE = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
 

@@ -45,6 +45,8 @@ class Callback(ConfigMixin):
     needs_unconditional = False
     #: Those that read the unconditional prediction through `proceed` alone set this: see `reads`.
     passes_on = False
+    #: Those for whom `reads` turns False while a run goes on set this.
+    decides_late = False
     #: Arguments that are one of a few words, which a file may give without being trusted; see `trust`.
     words: ClassVar[dict[str, tuple[str, ...]]] = {}
     kinds: ClassVar[dict[str, type["Callback"]]] = {}

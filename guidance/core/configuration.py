@@ -48,11 +48,7 @@ def from_config(config: list[dict]) -> list[Callback]:
         ValueError: an unknown callback or argument; the message lists the known ones.
     """
     _check(config)
-    callbacks = []
-    for entry in config:
-        arguments = {name: value for name, value in entry.items() if name != "callback"}
-        callbacks.append(_build(str(entry["callback"]), arguments))
-    return callbacks
+    return [_build(str(entry["callback"]), {k: v for k, v in entry.items() if k != "callback"}) for entry in config]
 
 
 def save_guidance(path: str | os.PathLike, callbacks: Guide | Iterable[Guide]) -> Path:

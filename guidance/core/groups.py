@@ -12,10 +12,7 @@ from typing import Any
 
 def parameters(kind: type) -> dict[str, Any]:
     """name -> default (or `inspect.Parameter.empty`) of every argument of a callback class, groups by their fields."""
-    found: dict[str, Any] = {}
-    for name, default in _defaults(kind).items():
-        found |= _fields(default) if _is_group(default) else {name: default}
-    return found
+    return ungrouped(_defaults(kind))
 
 
 def ungrouped(arguments: Mapping[str, object]) -> dict[str, Any]:

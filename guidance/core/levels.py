@@ -16,40 +16,23 @@ from .protocols import Scheduler
 # What `sample` is under each scheduler, by class name, so that no scheduler has to be imported; subclasses count too.
 _CONVENTIONS = {
     "preserving": (
-        "DDPMScheduler",
-        "DDIMScheduler",
-        "DDPMParallelScheduler",
-        "DDIMParallelScheduler",
-        "LCMScheduler",
-        "PNDMScheduler",
-        "CogVideoXDDIMScheduler",
-        "CogVideoXDPMScheduler",
-        "TCDScheduler",
-        "UnCLIPScheduler",
+        *("DDPMScheduler", "DDIMScheduler", "DDPMParallelScheduler", "DDIMParallelScheduler", "LCMScheduler"),
+        *("PNDMScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler", "TCDScheduler", "UnCLIPScheduler"),
     ),
     "exploding": (
-        "EulerDiscreteScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "HeunDiscreteScheduler",
-        "LMSDiscreteScheduler",
+        *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler"),
     ),
     "solver": (
-        "DPMSolverMultistepScheduler",
-        "DPMSolverSinglestepScheduler",
-        "UniPCMultistepScheduler",
-        "DEISMultistepScheduler",
-        "SASolverScheduler",
+        *("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler"),
+        *("DEISMultistepScheduler", "SASolverScheduler"),
     ),
     # exploding, with the second stages between two levels of the grid
     "interpolated": ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler"),
     "preconditioned": ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"),  # exploding, log(sigma) / 4 as timestep
     "arctangent": ("CosineDPMSolverMultistepScheduler",),  # exploding, with 2 atan(sigma) / pi as the timestep
     "flow": (
-        "FlowMatchEulerDiscreteScheduler",
-        "FlowMatchHeunDiscreteScheduler",
-        "FlowMatchLCMScheduler",
-        "FlowMapEulerDiscreteScheduler",
-        "LTXEulerAncestralRFScheduler",
+        *("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler"),
+        *("FlowMapEulerDiscreteScheduler", "LTXEulerAncestralRFScheduler"),
     ),
     "cosine": ("DDPMWuerstchenScheduler",),  # preserving, from the timestep in [0, 1] alone
     "circle": ("IPNDMScheduler",),  # preserving, with 2 / pi of the angle as the timestep

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .levels import Level
+from .step import Pass
 
 
 @dataclass(frozen=True)
@@ -11,13 +12,14 @@ class Upcoming:
     """A step that has not come yet.
 
     Attributes:
-        index, total: as in `Step`.
+        index, total, run: as in `Step`.
         level: gives (alpha, sigma) of its noise level, on the host; None where that would wait for the device.
     """
 
     index: int
     total: int
     level: Callable[[], Level | None] = lambda: None
+    run: Pass | None = None
 
 
 def needs_unconditional(callbacks: Sequence[Callable], upcoming: Upcoming) -> bool:

@@ -20,21 +20,14 @@ import torch
 from .bounds import bounded, is_any, keeps_noise
 from .combine import widened
 from .levels import Level, convention
+from .position import BETWEEN, TWICE
 from .protocols import Scheduler
 from .step import Step
 
 
 # Those whose next sample, without noise, is the one computed here.
 _FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler")
-_HEUN = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
-_STAGED = (
-    "KDPM2DiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "DPMSolverSDEScheduler",
-    "PNDMScheduler",
-    "DPMSolverSinglestepScheduler",
-)
-_DDIM = ("DDIMScheduler", "DDIMParallelScheduler", "CogVideoXDDIMScheduler")
+_STAGED = (*BETWEEN, "PNDMScheduler", "DPMSolverSinglestepScheduler")
 
 
 def has_next(step: Step) -> bool:
@@ -56,7 +49,7 @@ def has_next(step: Step) -> bool:
         )
     if index is None or index + 1 >= len(scheduler.timesteps):
         return False
-    return not is_any(scheduler, _HEUN) or (not scheduler.state_in_first_order and index == scheduler.step_index)
+    return not is_any(scheduler, TWICE) or (not scheduler.state_in_first_order and index == scheduler.step_index)
 
 
 def next_index(step: Step) -> int:
@@ -93,7 +86,7 @@ def next_step(step: Step, prediction: torch.Tensor) -> Step:
     """The step at the sampler's next sample (B, ...), if it used `prediction` (B, ...). See `has_next`."""
     scheduler = step.denoiser.scheduler
     x0, eps = implied_pair(step, prediction)
-    if is_any(scheduler, _HEUN):
+    if is_any(scheduler, TWICE):
         kept, slope = widened(scheduler.sample), widened(scheduler.prev_derivative)
         # Its slope of a flow is the velocity, eps - x0, and otherwise eps.
         slope = (slope + (eps - x0 if convention(scheduler) == "flow" else eps)) / 2
@@ -131,7 +124,7 @@ def next_target(step: Step, prediction: torch.Tensor) -> torch.Tensor:
 
     For eps, x0 and velocity it is the prediction itself; v depends on the level, so it is turned to the next one.
     """
-    if step.prediction_type != "v_prediction" or is_any(step.denoiser.scheduler, _HEUN):
+    if step.prediction_type != "v_prediction" or is_any(step.denoiser.scheduler, TWICE):
         return widened(prediction)  # a Heun sampler stays at its level
     return training_target(*implied_pair(step, prediction), next_level(step), step.prediction_type)
 
@@ -154,7 +147,7 @@ def repeats(scheduler: Scheduler, arguments: Mapping) -> bool:
     config = scheduler.config
     if config.get("stochastic_sampling", False) or any(arguments.get(name) for name in ("eta", "s_churn")):
         return False
-    if not is_any(scheduler, _DDIM):
+    if not keeps_noise(scheduler):  # not DDIM
         return is_any(scheduler, _FIRST_ORDER)
     if arguments.get("use_clipped_model_output"):
         return False

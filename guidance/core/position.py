@@ -12,9 +12,9 @@ from .protocols import Scheduler
 
 
 # Their grid names each inner level twice: the end of one step and the beginning of the next are evaluated apart.
-_TWICE = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+TWICE = ("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
 # Their grid has a level of its own between the two ends of each step.
-_BETWEEN = ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler")
+BETWEEN = ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "DPMSolverSDEScheduler")
 _RUNGE_KUTTA = 12  # evaluations of the first three steps of PNDM, four each
 
 
@@ -49,9 +49,9 @@ def step_number(scheduler: Scheduler, index: int) -> int:
     Evaluations at one noise level belong to one step.
     """
     name = _known(type(scheduler))
-    if name in _TWICE:
+    if name in TWICE:
         return (index + 1) // 2
-    if name in _BETWEEN:
+    if name in BETWEEN:
         return index // 2
     if name == "PNDMScheduler":
         if scheduler.config.get("skip_prk_steps"):
@@ -62,5 +62,5 @@ def step_number(scheduler: Scheduler, index: int) -> int:
 
 @functools.cache
 def _known(kind: type) -> str | None:
-    names = (*_TWICE, *_BETWEEN, "PNDMScheduler")
+    names = (*TWICE, *BETWEEN, "PNDMScheduler")
     return next((cls.__name__ for cls in kind.__mro__ if cls.__name__ in names), None)

@@ -80,15 +80,13 @@ class Calibration:
 
 def needed_samples(false_positive_rate: float) -> int:
     """How many real pictures a threshold at that rate needs, for its interval to have a lower end."""
-    _check_rate(false_positive_rate)
+    if not 0 < false_positive_rate <= 0.5:
+        raise ValueError(f"a false-positive rate lies above 0 and is at most 0.5, got {false_positive_rate}")
     return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-false_positive_rate))
 
 
 def calibrate(
-    scores: Sequence[float] | torch.Tensor,
-    false_positive_rate: float,
-    identity: dict,
-    unsure_rate: float | None = None,
+    scores: Sequence[float] | torch.Tensor, false_positive_rate: float, identity: dict, unsure_rate: float | None = None
 ) -> Calibration:
     """A threshold that `false_positive_rate` of real pictures fall below.
 
@@ -128,8 +126,3 @@ def calibrate(
             raise ValueError(f"unsure_rate must be between the false-positive rate and 1, got {unsure_rate}")
         upper = max(high, float(np.quantile(values, unsure_rate)))
     return Calibration(threshold, (low, high), (low, upper), false_positive_rate, count, identity)
-
-
-def _check_rate(rate: float) -> None:
-    if not 0 < rate <= 0.5:
-        raise ValueError(f"a false-positive rate lies above 0 and is at most 0.5, got {rate}")

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from ..core.callback import Callback
 from ..core.configuration import to_config
 from ..core.groups import parameters
+from .effective import FIELD
 from .metrics.registry import LABELS
 
 
 #: Columns with a meaning of their own, which no setting may take.
-_TAKEN = frozenset({"method", "steps", "nfe", "samples", *LABELS})
+_TAKEN = frozenset({"method", "steps", "nfe", "samples", FIELD, *LABELS})
 
 
 def setting_columns(chains: Sequence[Sequence[Callback]], rows: Sequence[Mapping]) -> list[dict]:

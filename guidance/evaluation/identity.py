@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -9,21 +10,11 @@ from ..core.digests import file_digests
 from ..core.protocols import Pipeline
 
 
-#: Distributions that numbers may depend on, by the name that reports give them; torch itself also names its build.
-_PACKAGES = {
-    "diffusers": "diffusers",
-    "transformers": "transformers",
-    "accelerate": "accelerate",
-    "numpy": "numpy",
-    "pillow": "pillow",
-    "scipy": "scipy",
-    "scikit-learn": "scikit-learn",
-    "torchvision": "torchvision",
-    "torchmetrics": "torchmetrics",
-    "torch-fidelity": "torch-fidelity",
-    "timm": "timm",
-    "open_clip": "open_clip_torch",
-}
+#: Distributions that numbers may depend on; torch itself also names its build.
+_PACKAGES = (
+    *("diffusers", "transformers", "accelerate", "numpy", "pillow", "scipy", "scikit-learn", "torchvision"),
+    *("torchmetrics", "torch-fidelity", "timm", "open_clip_torch"),
+)
 #: Weights in formats that are never loaded, and files that say nothing about the pipeline.
 _IGNORED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".md", ".png", ".jpg", ".jpeg", ".webp"})
 
@@ -37,11 +28,9 @@ def versions() -> dict[str, str]:
     from ..core.version import __version__
 
     found = {"guidance": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
-    for name, distribution in _PACKAGES.items():
-        try:
-            found[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name.removesuffix("_torch")] = metadata.version(name)
     return found
 
 

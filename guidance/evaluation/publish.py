@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..core.files import write_atomic
+from .effective import FIELD
 from .metrics.registry import LABELS
 from .report import LOWER_IS_BETTER, contact_sheet, curve_plot, describe_run, markdown_table, pareto_plot, write_report
 from .sources import Reference
@@ -48,7 +49,7 @@ def publish_curves(folder: Path, rows: Sequence[Mapping], lines: Sequence[str]) 
         lines: the label of the line that each row belongs to; rows of other settings must have other labels.
     """
     rows = [{**row, "line": line} for row, line in zip(rows, lines, strict=True)]
-    values = [name for name in rows[0] if name in LABELS or f"{name}_interval" in rows[0]]
+    values = [name for name in rows[0] if name != FIELD and (name in LABELS or f"{name}_interval" in rows[0])]
     weighted = any("weight" in row for row in rows)
     paths = [curve_plot(folder / f"{name}.png", rows, y=name, group="line") for name in values if weighted]
     cost, gain = ([name for name in values if (name in LOWER_IS_BETTER) == lower] for lower in (True, False))

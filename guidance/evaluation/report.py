@@ -1,8 +1,8 @@
 """Results as files: JSON with all that is needed to repeat them, markdown tables, curves, and sheets of samples.
 
 A report is `{"meta": {...}, "rows": [{...}, ...]}`. The fields of a row that have a fixed meaning: `method`, `weight`,
-`w_max`, `alpha`, `iterations`, `step_size`, `steps`, `nfe`, `samples`, `frechet`, `alignment`, `accuracy`,
-`precision`, `recall`, `auroc`, `time_ratio`. `X_interval` is the pair of ends of the interval of `X`.
+`effective_weight`, `w_max`, `alpha`, `iterations`, `step_size`, `steps`, `nfe`, `samples`, `frechet`, `alignment`,
+`accuracy`, `precision`, `recall`, `auroc`, `time_ratio`. `X_interval` is the pair of ends of the interval of `X`.
 """
 
 import os
@@ -18,6 +18,7 @@ import torch
 
 from ..core.files import write_atomic, write_json
 from ..core.json_files import read_json
+from .effective import FIELD
 from .identity import versions
 from .metrics import registry as metrics
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 LOWER_IS_BETTER = metrics.LOWER_IS_BETTER | {"steps", "nfe", "time_ratio"}
 _AXES = metrics.LABELS | {
     "weight": "guidance weight",
+    FIELD: "effective weight",
     "nfe": "network evaluations",
     "time_ratio": "time, relative",
 }

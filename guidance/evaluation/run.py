@@ -14,6 +14,7 @@ from ..core.callback import Guide
 from ..core.locking import locked_folder
 from ..core.protocols import Pipeline
 from ..networks.extractors import Extractor
+from .effective import EffectiveWeight
 from .metrics.registry import METRICS
 from .sampling import sample
 from .settings import keep_settings
@@ -37,7 +38,8 @@ def pipeline_draw(
     """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and a generator of its own.
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
-    The further array is `nfe`, network evaluations an image, as `sample` counts them.
+    The further arrays are `nfe`, network evaluations an image, as `sample` counts them, and `effective_weight` where
+    callbacks guide a pipeline that makes both predictions; see `EffectiveWeight`.
 
     Raises:
         ValueError: when called, if the pipeline's call does not take one of the arguments.
@@ -50,8 +52,10 @@ def pipeline_draw(
         asked = [*call, "class_labels" if isinstance(conditions[0], int) else "prompt"]
         if not open_ended and (unknown := [name for name in asked if name not in known]):
             raise ValueError(f"{type(pipe).__name__} takes no {', '.join(unknown)}; it takes {', '.join(known)}")
-        output, nfe = sample(pipe, conditions, seeds, guidance, output_type="pt", **call)
-        return output.images, {"nfe": torch.full((len(seeds),), nfe)}
+        observer = EffectiveWeight()
+        guided: list[Guide] = [*guidance, observer] if guidance else []
+        output, nfe = sample(pipe, conditions, seeds, guided, output_type="pt", **call)
+        return output.images, {"nfe": torch.full((len(seeds),), nfe), **observer.take()}
 
     return draw
 

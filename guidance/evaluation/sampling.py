@@ -46,7 +46,7 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 def sample(
     pipe: Pipeline, conditions: Sequence[str | int], seeds: Sequence[int], guidance: Sequence[Guide], **call: Any
-) -> tuple[Any, int]:
+) -> tuple[Any, float]:
     """Call `pipe` once: every prompt or class id with the generator of its seed.
 
     Returns:

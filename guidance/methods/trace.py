@@ -36,15 +36,9 @@ _GUIDED_MEASURES = {
             sample_norm(step.cond.float() - step.uncond.float()) / sample_norm(step.uncond).clamp_min(1e-12)
         ),
     ),
-    "weight": (
-        "guidance weight",
-        lambda step, prediction: effective_weight(prediction, step.cond, step.uncond),
-    ),
+    "weight": ("guidance weight", lambda step, prediction: effective_weight(prediction, step.cond, step.uncond)),
 }
-_LEVEL_MEASURES = {
-    "alpha": ("alpha", lambda step, _: step.alpha),
-    "sigma": ("sigma", lambda step, _: step.sigma),
-}
+_LEVEL_MEASURES = {"alpha": ("alpha", lambda step, _: step.alpha), "sigma": ("sigma", lambda step, _: step.sigma)}
 _LABELS = {name: label for name, (label, _) in (_MEASURES | _GUIDED_MEASURES | _LEVEL_MEASURES).items()}
 _LABELS |= {
     "error": "error of the step before",

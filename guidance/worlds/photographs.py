@@ -11,13 +11,8 @@ import torch
 #: split -> package and file name. Only files inside the packages; nothing is downloaded.
 SPLITS = {
     "train": (
-        "sklearn/china.jpg",
-        "skimage/astronaut.png",
-        "skimage/chelsea.png",
-        "skimage/motorcycle_left.png",
-        "skimage/grass.png",
-        "skimage/gravel.png",
-        "skimage/brick.png",
+        *("sklearn/china.jpg", "skimage/astronaut.png", "skimage/chelsea.png", "skimage/motorcycle_left.png"),
+        *("skimage/grass.png", "skimage/gravel.png", "skimage/brick.png"),
     ),
     "validation": ("skimage/coffee.png", "skimage/coins.png"),
     "test": ("sklearn/flower.jpg", "skimage/rocket.jpg", "skimage/camera.png"),

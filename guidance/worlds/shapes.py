@@ -76,22 +76,12 @@ class Scenes:
 
     def captions(self) -> list[str]:
         """One sentence a scene, objects in reading order; `parse_captions` is its inverse."""
-        return [
-            "{} and {} on a {} background".format(
-                *(
-                    f"a {COLOURS[colour]} {SHAPES[shape]} at the {QUADRANTS[quadrant]}"
-                    for quadrant, shape, colour in zip(*objects, strict=True)
-                ),
-                BACKGROUNDS[background],
-            )
-            for *objects, background in zip(
-                self.quadrant.tolist(),
-                self.shape.tolist(),
-                self.colour.tolist(),
-                self.background.tolist(),
-                strict=True,
-            )
-        ]
+        found = []
+        columns = (each.tolist() for each in (self.quadrant, self.shape, self.colour, self.background))
+        for *objects, background in zip(*columns, strict=True):
+            said = (f"a {COLOURS[c]} {SHAPES[s]} at the {QUADRANTS[q]}" for q, s, c in zip(*objects, strict=True))
+            found.append(f"{' and '.join(said)} on a {BACKGROUNDS[background]} background")
+        return found
 
     def attributes(self) -> torch.Tensor:
         """(B, 9) int64: shape and colour of each quadrant (0 = empty, else index + 1), then the background."""
@@ -171,20 +161,8 @@ def _regular(radii: list[float]) -> list[tuple[float, float]]:
 def _polygons() -> torch.Tensor:
     """(5, 12, 2) corners on the unit circle, the last corner repeated (an edge of length zero changes nothing)."""
     a, b = 1.0, 0.34
-    cross = [
-        (-b, -a),
-        (b, -a),
-        (b, -b),
-        (a, -b),
-        (a, b),
-        (b, b),
-        (b, a),
-        (-b, a),
-        (-b, b),
-        (-a, b),
-        (-a, -b),
-        (-b, -b),
-    ]
+    arm = [(-b, -a), (b, -a), (b, -b)]
+    cross = [*arm, *((-y, x) for x, y in arm), *((-x, -y) for x, y in arm), *((y, -x) for x, y in arm)]
     corners = [
         [(0.0, 0.0)],  # the circle has no corners; it is not drawn from this table
         [(-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)],

@@ -10,16 +10,18 @@ them, so a killed study goes on where it stopped, and another judge reads the sa
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from diffusion_guidance import CFG, RAAG, fit_raag
+from diffusion_guidance import CFG, RAAG, DiffIER, fit_raag
+from diffusion_guidance.core.callback import Guide
 from diffusion_guidance.core.files import write_json
 from diffusion_guidance.evaluation import markdown_table, pareto_plot
+from diffusion_guidance.evaluation.effective import FIELD, weight_estimate
 from diffusion_guidance.evaluation.identity import pipeline_weights
 from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
 from diffusion_guidance.evaluation.run import Measure, collect, pipeline_draw
@@ -61,15 +63,35 @@ def fit(pipe: DiffusionPipeline, captions: Sequence[str], path: Path) -> list[di
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def callbacks(row: Mapping) -> list[Guide]:
+    """The guidance of a row: RAAG or plain, and DiffIER where the row has its step size."""
+    plain = RAAG(row["w_max"], row["alpha"]) if "w_max" in row else CFG(row["weight"])
+    return [plain, DiffIER(step_size=row["step_size"], reuse=row["reuse"])] if "step_size" in row else [plain]
+
+
 def draw(
-    folder: Path, pipe: DiffusionPipeline, captions: Sequence[str], row: Mapping, samples: int, of: str = "emoji world"
+    folder: Path,
+    pipe: DiffusionPipeline,
+    captions: Sequence[str],
+    row: Mapping,
+    samples: int,
+    of: str = "emoji world",
+    guidance: Callable[[Sequence[int]], list[Guide]] | None = None,
 ) -> ChunkStore:
-    """The images of `row`, one for each seed, with `captions` in rotation."""
-    guidance = [CFG(row["weight"]) if row["method"] == "cfg" else RAAG(row["w_max"], row["alpha"])]
+    """The images of `row`, one for each seed, with `captions` in rotation.
+
+    Args:
+        guidance: the callbacks for the images of some seeds; None for `callbacks(row)`.
+    """
     call = CALL | {"num_inference_steps": row["steps"]}
-    drawn = pipeline_draw(pipe, lambda seed: captions[seed % len(captions)], guidance, **call)
+
+    def drawn(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        guides = guidance(seeds) if guidance else callbacks(row)
+        return pipeline_draw(pipe, lambda seed: captions[seed % len(captions)], guides, **call)(seeds)
+
     facts = {"conditions": f"of the {of}", "row": dict(row), "call": call, "weights": pipeline_weights(pipe)}
-    return collect(folder / "drawn", range(samples), drawn, lambda images, seeds: {}, facts, 50, keep=samples)
+    none, batch = (lambda images, seeds: {}), (50 if pipe.device.type == "cpu" else 256)
+    return collect(folder / "drawn", range(samples), drawn, none, facts, batch, keep=samples, chunk=max(batch, 64))
 
 
 def read(folder: Path, images: torch.Tensor, measure: Measure, settings: Mapping) -> ChunkStore:
@@ -77,6 +99,27 @@ def read(folder: Path, images: torch.Tensor, measure: Measure, settings: Mapping
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     drawn = lambda seeds: (images[list(seeds)].float() / 255, {})  # noqa: E731
     return collect(folder / f"read-{digest}", range(len(images)), drawn, measure, settings, 64)
+
+
+def cost(drawn: ChunkStore) -> dict:
+    """`nfe`, evaluations an image, and `effective_weight` of what `draw` has drawn."""
+    found = estimates_row(weight_estimate(drawn.array(FIELD))) if FIELD in drawn.names() else {}
+    return {"nfe": int(drawn.array("nfe")[0]), "samples": drawn.samples} | found
+
+
+def drawn_rows(run: Run, pipe: DiffusionPipeline, rows: Sequence[dict]) -> tuple[dict, list[dict], list[ChunkStore]]:
+    """The facts, the rows with what was found, and what was read in the images of each."""
+    count = run.samples or SAMPLES
+    subject = load_subject("emoji", run.assets, pipe.device)
+    captions = EmojiJudge.load_config(run.assets / "emoji-judge")["captions"]
+    found, stores = [], []
+    for row in run.wanted(rows):
+        place = run.work / str(count) / row_name(row)
+        drawn = draw(place, pipe, captions, row, count)
+        stores.append(read(place, torch.from_numpy(drawn.array("images")), subject.measure, subject.settings))
+        found.append(row | cost(drawn) | estimates_row(summarise(stores[-1], subject.reference)))
+    facts = {"samples": count, "seeds": span(count), "checkpoint": "assets/emoji", "dtype": DTYPE["emoji"]}
+    return facts | dict(subject.settings), found, stores
 
 
 def with_gains(rows: Sequence[dict], stores: Sequence[ChunkStore]) -> list[dict]:
@@ -97,37 +140,16 @@ def with_gains(rows: Sequence[dict], stores: Sequence[ChunkStore]) -> list[dict]
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
     facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
-    columns = [
-        "method",
-        "weight",
-        "w_max",
-        "alpha",
-        "fitted_for",
-        "steps",
-        "alignment",
-        "gain",
-        "name",
-        "style",
-        "frechet",
-    ]
-    return facts + markdown_table(rows, columns, digits=3)
+    columns = ["method", "weight", "w_max", "alpha", "fitted_for", "steps", "alignment", "gain", "name", "style"]
+    return facts + markdown_table(rows, [*columns, "frechet"], digits=3)
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:
-    count, folder = run.samples or SAMPLES, run.work / str(run.samples or SAMPLES)
     pipe = load_pipeline(str(run.assets / "emoji"), DTYPE["emoji"])
-    subject = load_subject("emoji", run.assets)
     captions = EmojiJudge.load_config(run.assets / "emoji-judge")["captions"]
-    fitted = fit(pipe, captions[::-1], folder / "fitted.json")
-    rows, stores = [], []
-    for row in run.wanted(table(fitted)):
-        place = folder / row_name(row)
-        images = torch.from_numpy(draw(place, pipe, captions, row, count).array("images"))
-        stores.append(read(place, images, subject.measure, subject.settings))
-        found = estimates_row(summarise(stores[-1], subject.reference))
-        rows.append(row | {"nfe": row["steps"], "samples": count} | found)
-    facts = {"samples": count, "seeds": span(count), "checkpoint": "assets/emoji", "dtype": DTYPE["emoji"]}
-    return facts | dict(subject.settings), with_gains(rows, stores)
+    fitted = fit(pipe, captions[::-1], run.work / str(run.samples or SAMPLES) / "fitted.json")
+    facts, rows, stores = drawn_rows(run, pipe, table(fitted))
+    return facts, with_gains(rows, stores)
 
 
 def plot(path: Path, rows: Sequence[Mapping]) -> None:

@@ -145,6 +145,18 @@ def test_the_network_evaluated_again_at_the_same_point_says_the_same(tiny):
     assert seen
 
 
+@pytest.mark.parametrize("argument", ["sample", "timestep"])
+def test_a_network_is_not_evaluated_elsewhere_where_an_argument_was_not_found(argument):
+    tiny = BY_NAME["StableDiffusion"]
+    pipe = pipe_of(tiny)
+    family = dataclasses.replace(find_family(pipe), **{argument: None})
+    with (
+        pytest.raises(ValueError, match=f"the {argument} was not found.*{argument}=NAME"),
+        attach(pipe, lambda step, proceed: step.at(step.sample + 1, timestep=step.timestep).cond, family=family),
+    ):
+        tiny.draw(pipe)
+
+
 @EACH_FAMILY
 def test_the_last_step_ends_at_the_denoised_estimate(tiny):
     """So the predictions are in the space, and the sign, that `prediction_type` says."""

@@ -19,6 +19,7 @@ def left(pipe) -> set[str]:
     """What an attachment has left on `pipe`."""
     found = {name for name in HOOKS if getattr(pipe.transformer, name)}
     found |= {"forward"} & set(vars(pipe.transformer)) | {"step", "set_timesteps"} & set(vars(pipe.scheduler))
+    found |= {"locked"} if _LOCK._is_owned() else set()  # for ever, as other threads see it
     return found | {"attached" for attachment in _ATTACHED if attachment.pipe is pipe}
 
 

@@ -84,7 +84,7 @@ def test_a_sampler_with_two_evaluations_a_step():
         both = draw_sd3(pipe, steps=STEPS)
     with attach(pipe, CFG(HALF)) as attachment:
         assert relative_error(draw_sd3(pipe, steps=STEPS), both) < 3e-6  # eleven evaluations
-        assert attachment.evaluations == -2.5  # two evaluations of three steps, but one of the last
+        assert attachment.evaluations == -3  # halves of both evaluations at each of the last three noise levels
 
 
 class Reader(Callback):

@@ -9,6 +9,7 @@ from diffusion_guidance import (
     APG,
     CFG,
     RAAG,
+    AdaptiveGuidance,
     CFGNorm,
     CFGPlusPlus,
     DiffIER,
@@ -38,6 +39,7 @@ METHODS = {
     "APG, prediction": lambda: [APG(3.0, norm_threshold=20.0, space="prediction")],
     "CFGNorm": lambda: [CFG(3.0), CFGNorm()],
     "CFGNorm, x0": lambda: [CFG(3.0), CFGNorm(space="x0")],
+    "adaptive guidance": lambda: [CFG(3.0), AdaptiveGuidance(0.5)],
     "TSR": lambda: [CFG(3.0), TemporalRescaling(1.2)],
     "FBG": lambda: [FeedbackGuidance(0.8)],
     "CFG-MP": lambda: [CFG(3.0), ManifoldProjection(2)],
@@ -95,6 +97,7 @@ def test_settings_are_written_and_read(method):
 #: Those of the papers or of the authors' code; documents and stored results rest on them.
 DEFAULTS = {
     APG: {"weight": 5.0, "eta": 0.0, "norm_threshold": None, "momentum": -0.5, "space": "x0"},
+    AdaptiveGuidance: {"bound": 0.99, "after": 1.0},
     CFGNorm: {"amount": 1.0, "space": "prediction"},
     CFGPlusPlus: {"scale": 0.6},
     DiffIER: {"iterations": 1, "step_size": 0.5, "objective": "pair"},

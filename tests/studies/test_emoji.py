@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from diffusion_guidance.evaluation import read_report
 from diffusion_guidance.worlds.emoji_judge import EmojiJudge
-from scripts.studies import emoji_heldout, emoji_raag
+from scripts.studies import emoji_diffier, emoji_elucd, emoji_heldout, emoji_raag
 
 
 class Stored:
@@ -75,3 +76,47 @@ def test_the_tables_that_ship_are_complete():
         assert len([row for row in part if row["method"] == "raag"]) == 6
     rows = json.loads((results / "emoji-heldout.json").read_text())["rows"]
     assert {"drawings", "reconstructed", "checkpoint"} == {row["set"] for row in rows if "set" in row}
+
+
+def test_rows_with_diffier_stand_next_to_the_same_guidance_in_as_many_evaluations():
+    rows = emoji_diffier.table([{"w_max": 4.5, "alpha": 2.9, "fitted_for": 3.0, "alignment": 0.5}])
+    for row in rows:
+        iterated = "step_size" in row and not row["reuse"]
+        row["nfe"] = 2 * row["steps"] - 1 if iterated else row["steps"]
+        row["alignment"] = row.get("weight", 0.0)
+    assert {row["nfe"] for row in rows} == {9, 19} and len({str(row) for row in rows}) == len(rows) == 24
+    # Weight 5 is right everywhere, RAAG and DiffIER by half: so its gain is -1/2 there, and +1/2 on weight 3.
+    right = [[1, 1] if row.get("weight") == 5 and "step_size" not in row else [0, "step_size" in row] for row in rows]
+    found = emoji_diffier.with_gains(rows, [Stored(np.array(one, bool)) for one in right])
+    assert {(row.get("weight"), row.get("gain"), row.get("gain_to_best")) for row in found if "step_size" in row} == {
+        *((2.0, 0.5, -0.5), (3.0, 0.5, -0.5), (5.0, -0.5, -0.5), (None, 0.5, -0.5))
+    }
+    assert not any("gain" in row for row in found if "step_size" not in row)
+
+
+def test_the_iterated_rows_cost_what_the_table_says(tmp_path):
+    out = tmp_path / "diffier.json"
+    command = ["--samples", "4", "--only", "weight=3", "w_max=0", "steps=5,9", "reuse=False"]
+    emoji_diffier.STUDY.main([*command, "--out", str(out), "--work", str(tmp_path)])
+    meta, rows = read_report(out)
+    assert [(row["method"], row["steps"], row["nfe"]) for row in rows] == [("cfg", 9, 9), ("cfg+diffier", 5, 9)]
+    assert rows[0]["effective_weight"] == pytest.approx(3, abs=0.01) and "gain_interval" in rows[1]
+    assert "4 images a row" in emoji_diffier.document(meta, rows)
+
+
+def test_the_classes_that_guide_have_the_names_that_are_asked_for():
+    timm = pytest.importorskip("timm.data")
+    known = timm.ImageNetInfo()
+    for name, number in emoji_elucd.CLASSES.items():
+        words = known.index_to_description(number).lower().replace("hotdog", "hot dog").split(", ")
+        assert name in words or name == "lady beetle"
+    captions = EmojiJudge.load_config(Path(__file__).parents[2] / "assets" / "emoji-judge")["captions"]
+    asked = {caption.split(" ", 1)[1] for caption in emoji_elucd.asked_for(captions)}
+    assert asked == emoji_elucd.CLASSES.keys()
+
+
+def test_a_gain_of_the_classifier_is_over_plain_guidance_with_the_same_weight():
+    rows = [{"method": "cfg", "weight": 1.0}, {"method": "cfg", "weight": 2.0}, {"method": "cfg+elucd", "weight": 2.0}]
+    scores = [dict.fromkeys(emoji_elucd.SCORES, np.array(one, np.float32)) for one in ([0, 0], [1, 0], [1, 1])]
+    found = emoji_elucd.with_gains(rows, scores)
+    assert [row.get("gain") for row in found] == [None, None, 0.5] and found[2]["style_gain"] == 0.5

@@ -122,9 +122,7 @@ CHANNEL_NORM = PostProcessing(
 )
 ROW_NORM = PostProcessing("cfg_normalization", norm_of_cond_if_used)
 NORM_LIMIT = PostProcessing(
-    "cfg_normalization",
-    norm_at_most,
-    active=lambda evaluation: float(evaluation.pipe._cfg_normalization or 0) > 0,
+    "cfg_normalization", norm_at_most, active=lambda evaluation: float(evaluation.pipe._cfg_normalization or 0) > 0
 )
 
 

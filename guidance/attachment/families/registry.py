@@ -45,9 +45,4 @@ def find_family(pipe: Pipeline) -> Family:
     if family is not None:
         return family
     known = ", ".join(known_pipelines())
-    raise ValueError(
-        f"no adapter for {type(pipe).__name__}; describe how it calls its network: "
-        f"register_family(Family(pipelines=({type(pipe).__name__!r},), denoiser='transformer', "
-        "sample='hidden_states', timestep='timestep', enable='guidance_scale above 1')), with calls=2 if the two "
-        f"halves are two calls; diffusion_guidance.Family documents the rest. There are adapters for {known}."
-    )
+    raise ValueError(f"no family is registered for {type(pipe).__name__}; see register_family. There are {known}")

@@ -11,19 +11,12 @@ _TRUE_CFG = "true_cfg_scale above 1 and negative_prompt in the pipeline's call"
 FAMILIES = [
     Family(
         pipelines=(
-            "StableDiffusionPipeline",
-            "StableDiffusionImg2ImgPipeline",
-            "StableDiffusionInpaintPipeline",
-            "StableDiffusionUpscalePipeline",
-            "StableDiffusionControlNetPipeline",
-            "StableDiffusionControlNetImg2ImgPipeline",
-            "StableDiffusionControlNetInpaintPipeline",
-            "StableDiffusionXLPipeline",
-            "StableDiffusionXLImg2ImgPipeline",
-            "StableDiffusionXLInpaintPipeline",
-            "StableDiffusionXLControlNetPipeline",
-            "StableDiffusionXLControlNetImg2ImgPipeline",
-            "StableDiffusionXLControlNetInpaintPipeline",
+            *("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"),
+            *("StableDiffusionUpscalePipeline", "StableDiffusionControlNetPipeline"),
+            *("StableDiffusionControlNetImg2ImgPipeline", "StableDiffusionControlNetInpaintPipeline"),
+            *("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
+            *("StableDiffusionXLControlNetPipeline", "StableDiffusionXLControlNetImg2ImgPipeline"),
+            *("StableDiffusionXLControlNetInpaintPipeline",),
         ),
         denoiser="unet",
         sample="sample",
@@ -33,11 +26,8 @@ FAMILIES = [
     ),
     Family(
         pipelines=(
-            "StableDiffusion3Pipeline",
-            "StableDiffusion3Img2ImgPipeline",
-            "StableDiffusion3InpaintPipeline",
-            "StableDiffusion3ControlNetPipeline",
-            "StableDiffusion3ControlNetInpaintingPipeline",
+            *("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline", "StableDiffusion3InpaintPipeline"),
+            *("StableDiffusion3ControlNetPipeline", "StableDiffusion3ControlNetInpaintingPipeline"),
         ),
         denoiser="transformer",
         enable=_SCALE,
@@ -53,11 +43,7 @@ FAMILIES = [
         doubled=True,
         guided=formulas.dit_guided,
     ),
-    Family(
-        pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
-        denoiser="transformer",
-        enable=_SCALE,
-    ),
+    Family(pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"), denoiser="transformer", enable=_SCALE),
     Family(
         pipelines=("SanaPipeline",),
         denoiser="transformer",
@@ -73,12 +59,8 @@ FAMILIES = [
     ),
     Family(
         pipelines=(
-            "FluxPipeline",
-            "FluxImg2ImgPipeline",
-            "FluxInpaintPipeline",
-            "FluxControlNetPipeline",
-            "FluxKontextPipeline",
-            "FluxKontextInpaintPipeline",
+            *("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline", "FluxControlNetPipeline"),
+            *("FluxKontextPipeline", "FluxKontextInpaintPipeline"),
         ),
         denoiser="transformer",
         enable=_TRUE_CFG,
@@ -88,14 +70,9 @@ FAMILIES = [
     ),
     Family(
         pipelines=(
-            "QwenImagePipeline",
-            "QwenImageImg2ImgPipeline",
-            "QwenImageInpaintPipeline",
-            "QwenImageControlNetPipeline",
-            "QwenImageControlNetInpaintPipeline",
-            "QwenImageEditPipeline",
-            "QwenImageEditInpaintPipeline",
-            "QwenImageEditPlusPipeline",
+            *("QwenImagePipeline", "QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline"),
+            *("QwenImageControlNetPipeline", "QwenImageControlNetInpaintPipeline", "QwenImageEditPipeline"),
+            *("QwenImageEditInpaintPipeline", "QwenImageEditPlusPipeline"),
         ),
         denoiser="transformer",
         enable=_TRUE_CFG,
@@ -118,11 +95,8 @@ FAMILIES = [
     ),
     Family(
         pipelines=(
-            "ZImagePipeline",
-            "ZImageImg2ImgPipeline",
-            "ZImageInpaintPipeline",
-            "ZImageControlNetPipeline",
-            "ZImageControlNetInpaintPipeline",
+            *("ZImagePipeline", "ZImageImg2ImgPipeline", "ZImageInpaintPipeline", "ZImageControlNetPipeline"),
+            *("ZImageControlNetInpaintPipeline",),
         ),
         denoiser="transformer",
         sample="x",
@@ -166,15 +140,6 @@ FAMILIES = [
         enable=_SCALE,
         weight="guidance_scale",
     ),
-    Family(
-        pipelines=("StableAudioPipeline",),
-        denoiser="transformer",
-        enable=_SCALE,
-    ),
-    Family(
-        pipelines=("AudioLDM2Pipeline",),
-        denoiser="unet",
-        sample="sample",
-        enable=_SCALE,
-    ),
+    Family(pipelines=("StableAudioPipeline",), denoiser="transformer", enable=_SCALE),
+    Family(pipelines=("AudioLDM2Pipeline",), denoiser="unet", sample="sample", enable=_SCALE),
 ]

@@ -7,15 +7,7 @@ import torch
 
 from ...core.step import Step
 from .reading import require_strengths
-from .schedules import (
-    ancestral,
-    denoised_variance,
-    edm_shift,
-    edm_strength,
-    landing,
-    learned_variance,
-    variance_shift,
-)
+from .schedules import ancestral, denoised_variance, edm_shift, edm_strength, landing, learned_variance, variance_shift
 
 
 #: schedule -> its own (scale, gamma); those of "ddpm" and "edm" are the authors'.

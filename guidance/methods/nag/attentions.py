@@ -83,12 +83,7 @@ class Attentions:
         return attend(part, original, dict(zip(names, args, strict=False)) | kwargs, *given)
 
     def _attend_both(
-        self,
-        part: torch.nn.Module,
-        original: Callable,
-        arguments: dict,
-        text: torch.Tensor,
-        image_tokens: int | None,
+        self, part: torch.nn.Module, original: Callable, arguments: dict, text: torch.Tensor, image_tokens: int | None
     ) -> Any:
         states, own = arguments["hidden_states"], arguments.get("encoder_hidden_states")
         tokens = states.shape[1]  # of the image
@@ -109,12 +104,7 @@ class Attentions:
         return result
 
     def _attend_crossed(
-        self,
-        part: torch.nn.Module,
-        original: Callable,
-        arguments: dict,
-        positive: torch.Tensor,
-        negative: torch.Tensor,
+        self, part: torch.nn.Module, original: Callable, arguments: dict, positive: torch.Tensor, negative: torch.Tensor
     ) -> Any:
         if arguments.get("encoder_hidden_states") is not positive:
             return original(**arguments)

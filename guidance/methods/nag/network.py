@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from ...attachment.halves import half_of
 from ...attachment.replacement import Replacement
 from .attentions import Attentions
-from .batch import doubled, first_half, padded
+from .batch import doubled, padded
 from .prompt import NegativePrompt
 
 
@@ -87,7 +88,7 @@ class GuidedNetwork:
             output = original(**arguments)
         if not self._checked:
             self._check(output, count)
-        return first_half(output, count)
+        return half_of(output, 2 * count, 0)
 
     def _texts(self, arguments: dict, positive: torch.Tensor, negative: torch.Tensor) -> tuple[torch.Tensor, dict]:
         """Both prompts in one batch, and their masks; the shorter one is padded."""
