@@ -12,6 +12,9 @@ can be given:
     Any guider of diffusers by name:     --guidance AdaptiveProjectedGuidance:guidance_scale=5
     A subclass of Callback of your own:  --guidance package.module:Class:argument=value
 
+With --compare, once for each method, every prompt and seed is drawn with every one of them, and the folder gets one
+sheet, compare.png, and one page that holds its images, compare.html; `none` is the pipeline's own guidance.
+
 A run that was killed goes on where it stopped when the same command is given again.
 """
 
@@ -42,6 +45,8 @@ def parser(prog: str) -> Parser:
     Model.add(parse)
     Asked.add(parse)
     Guided.add(parse)
+    text = "a row of a sheet, written as --guidance is, or none; give it once for each method"
+    parse.add_argument("--compare", action="append", default=[], metavar="METHOD", help=text)
     Call.add(parse)
     add_seeds(parse, default="0")
     parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
@@ -55,7 +60,11 @@ def run(args: Namespace) -> None:
     from ..core.locking import locked_folder
     from ..evaluation.identity import pipeline_weights
     from ..evaluation.sampling import plan
+    from .comparison import compare, methods
 
+    if args.compare and (args.guidance or args.guidance_file):
+        raise ValueError("--compare has the guidance of each row; leave --guidance and --guidance-file out")
+    rows = methods(args.compare)
     model, given = Model.of(args), Call.of(args)
     call = given.arguments()
     asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
@@ -72,6 +81,9 @@ def run(args: Namespace) -> None:
     check_call(pipe, asked, call)
     settings["weights"] = pipeline_weights(pipe)
     with blaming(given.more), locked_folder(args.out):
+        if rows:
+            compare(args.out, pipe, jobs, rows, settings, args.batch_size, call)
+            return
         draw(args.out, pipe, jobs, guidance, settings, args.batch_size, call)
 
 

@@ -11,6 +11,8 @@ def test_the_overhead_is_a_report(tmp_path, capsys):
     )
     meta, rows = read_report(file)
     assert meta["rounds"] == 2 and "threads" in meta and {"command", "commit", "versions"} <= set(meta)
-    assert [row["batch"] for row in rows] == [1, 8]
+    cases = [("shapes", 1), ("shapes", 8), ("StableDiffusion3, tiny", 1), ("Wan, tiny", 1)]
+    expected = [(network, batch, callback) for network, batch in cases for callback in ("nothing", "raag")]
+    assert [(row["network"], row["batch"], row["callback"]) for row in rows] == expected
     assert all(row["plain_ms"] > 0 and row["attached_ms"] > 0 and 0.2 < row["time_ratio"] < 5 for row in rows)
-    assert "batch 8: plain" in capsys.readouterr().out
+    assert "shapes, batch 8, raag: " in capsys.readouterr().out

@@ -32,11 +32,20 @@ def start(arguments: Sequence, errors: Path, together=None) -> multiprocessing.P
     return process
 
 
-def both(arguments: Sequence, folder: Path) -> list[tuple[int, str]]:
+def finish(process: multiprocessing.Process, seconds: float = 120) -> int | None:
+    """Wait for a process, but not forever: its exit code, None where it was stopped because it took too long."""
+    process.join(seconds)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    return code
+
+
+def both(arguments: Sequence, folder: Path) -> list[tuple[int | None, str]]:
     """Two of the same command, started together: exit code and output of each."""
     together = CONTEXT.Barrier(2)
     outputs = [folder / f"output-{number}" for number in range(2)]
     processes = [start(arguments, output, together) for output in outputs]
-    for process in processes:
-        process.join(120)
-    return [(process.exitcode, output.read_text()) for process, output in zip(processes, outputs, strict=True)]
+    codes = [finish(process) for process in processes]
+    return [(code, output.read_text()) for code, output in zip(codes, outputs, strict=True)]

@@ -15,7 +15,7 @@ from diffusion_guidance.core.files import TEMPORARY
 from diffusion_guidance.evaluation import Extractor, Pictures, Reference, estimates_row, load_side, summarise
 
 from ..tiny import tiny_dit
-from .commands import start
+from .commands import finish, start
 
 
 KILLS, SEEDS = 10, 24
@@ -36,8 +36,7 @@ def folders(tmp_path_factory) -> tuple[Path, Path, Path]:
     arguments = ["generate", root / "dit", "--classes", "1,2", "--pair", "--steps", 2, "--batch-size", 1]
     arguments += ["--guidance", "trace", "--seeds", f"0-{SEEDS - 1}", "--out"]
     undisturbed = start([*arguments, whole], root / "output")
-    undisturbed.join()
-    assert undisturbed.exitcode == 0, (root / "output").read_text()
+    assert finish(undisturbed) == 0, (root / "output").read_text()
     moments = random.Random(0)
     for kill in range(KILLS):
         before = len(list(killed.glob("[0-9]*.png")))
@@ -46,13 +45,12 @@ def folders(tmp_path_factory) -> tuple[Path, Path, Path]:
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.03))
         process.kill()
-        process.join()
+        process.join(60)
         assert process.exitcode == -signal.SIGKILL, (root / "output").read_text()
     (killed / f"{TEMPORARY}left.png").write_bytes((killed / "000000.png").read_bytes()[:-20])
     shutil.copytree(killed, part)
     last = start([*arguments, killed], root / "output")
-    last.join()
-    assert last.exitcode == 0, (root / "output").read_text()
+    assert finish(last) == 0, (root / "output").read_text()
     return whole, killed, part
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from diffusion_guidance.evaluation import ChunkStore, read_report
 
 from ..tiny import tiny_dit
-from .commands import both, start
+from .commands import both, finish, start
 
 
 TIMES = int(os.environ.get("TOGETHER", 2))  # ten, and more, by hand
@@ -21,7 +21,7 @@ def model(tmp_path_factory):
     return folder
 
 
-def check_ends(ends: list[tuple[int, str]], out) -> None:
+def check_ends(ends: list[tuple[int | None, str]], out) -> None:
     assert {code for code, _ in ends} <= {0, 2} and 0 in {code for code, _ in ends}, ends
     for _, text in (end for end in ends if end[0] == 2):
         assert "Traceback" not in text and f"writes to {out}; wait until it ends" in text
@@ -35,8 +35,7 @@ def test_two_generate(model, tmp_path, turn):
     names = sorted(path.name for path in out.iterdir())
     assert names == ["000000.png", "000001.png", "000002.png", "000003.png", "settings.json"]
     again = start([*arguments, "0-4"], tmp_path / "again")
-    again.join()
-    assert again.exitcode == 0 and "1 images drawn, 4 were there already" in (tmp_path / "again").read_text()
+    assert finish(again) == 0 and "1 images drawn, 4 were there already" in (tmp_path / "again").read_text()
     for path in out.glob("*.png"):
         Image.open(path).load()
 
@@ -53,5 +52,4 @@ def test_two_evaluate_run(tmp_path, turn):
     assert row["samples"] == 80 and store.missing() == []
     assert len(list(store.folder.iterdir())) == 2 and not list(out.glob(".*"))
     again = start(arguments, tmp_path / "again")
-    again.join()
-    assert again.exitcode == 0 and (out / "report.json").read_bytes() == first
+    assert finish(again) == 0 and (out / "report.json").read_bytes() == first

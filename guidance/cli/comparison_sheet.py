@@ -1,0 +1,91 @@
+"""A sheet and a page of methods compared: conditions over the columns, methods beside the rows."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw
+
+from ..core.files import write_atomic
+
+
+if TYPE_CHECKING:
+    from .comparison import Row
+
+SIDE = 144  # pixels of a tile's longer side on the sheet, or the next multiple of a small image's
+MARGIN, LINE, LETTER = 8, 14, 6.6  # pixels: between tiles, of a line of text, of a letter at most
+
+
+def write_sheet(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Row]") -> Path:
+    """Write the PNG. Names of methods are wrapped beside their rows; `heads` over the columns."""
+    tiles = [[_tile(image) for image in row.images] for row in rows]
+    width, height = (max(tile.size[axis] for row in tiles for tile in row) for axis in (0, 1))
+    names = [[*_lines(row.method.replace(",", ", "), SIDE), "", f"{row.evaluations:g} evaluations"] for row in rows]
+    columns = [_lines(head, width) for head in heads]
+    top = MARGIN + LINE * (2 + max(map(len, columns)))
+    steps = [max(height + LINE, LINE * len(name)) + 2 * MARGIN for name in names]
+    left = SIDE + 2 * MARGIN
+    whole = max(left + len(heads) * (width + MARGIN), 2 * MARGIN + round(1.2 * LETTER * len(title)))
+    canvas = Image.new("RGB", (whole, top + sum(steps)), "white")
+    pen = ImageDraw.Draw(canvas)
+    pen.text((MARGIN, MARGIN), title, fill="black", font_size=13)
+    for column, lines in enumerate(columns):
+        _write(pen, left + column * (width + MARGIN), top - LINE * len(lines) - 2, lines)
+    for row, row_tiles, name, step in zip(rows, tiles, names, steps, strict=True):
+        _write(pen, MARGIN, top, name)
+        for column, (tile, text) in enumerate(zip(row_tiles, row.texts, strict=True)):
+            x = left + column * (width + MARGIN)
+            canvas.paste(tile, (x, top))
+            _write(pen, x, top + height + 2, [text])
+        top += step
+    return write_atomic(path, canvas.save)
+
+
+def write_page(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Row]") -> Path:
+    """Write the same as one HTML file that holds its images, at their own size."""
+    over = "".join(f"<th>{escape(head)}</th>" for head in heads)
+    body = "".join(
+        f"<tr><th>{escape(row.method)}<br><small>{row.evaluations:g} evaluations</small></th>"
+        + "".join(
+            f'<td><img alt="{escape(head)}" src="{_data(image)}"><br><small>{escape(text)}</small></td>'
+            for head, image, text in zip(heads, row.images, row.texts, strict=True)
+        )
+        + "</tr>\n"
+        for row in rows
+    )
+    style = "body{font-family:sans-serif}th{max-width:16em;overflow-wrap:anywhere}img{min-width:128px}"
+    text = (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{style}</style>\n<h1>{escape(title)}</h1>\n<table>\n<tr><th></th>{over}</tr>\n{body}</table></html>\n"
+    )
+    return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _tile(image: Image.Image) -> Image.Image:
+    """Small images are enlarged by whole pixels, large ones made smaller."""
+    longer = max(image.size)
+    if longer <= SIDE:
+        size = [side * -(-SIDE // longer) for side in image.size]
+        return image.convert("RGB").resize((size[0], size[1]), Image.Resampling.NEAREST)
+    tile = image.convert("RGB")
+    tile.thumbnail((2 * SIDE, 2 * SIDE))
+    return tile
+
+
+def _lines(text: str, width: int) -> list[str]:
+    return wrap(text, int(width / LETTER), max_lines=6) or [""]
+
+
+def _write(pen: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str]) -> None:
+    for number, line in enumerate(lines):
+        pen.text((x, y + number * LINE), line, fill="black", font_size=11)
+
+
+def _data(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
