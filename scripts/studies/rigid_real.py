@@ -128,7 +128,7 @@ def encoders() -> tuple[Encoder, Encoder]:
 
 
 def scored(detector: Detector, images: torch.Tensor, folder: Path) -> torch.Tensor:
-    """The detector's score (N,) of images, kept in `folder`: rows share their real sides, and a killed study goes on."""
+    """The detector's score (N,) of images, kept in `folder`. Rows share their real sides; a killed study goes on."""
     key = json.dumps(detector.identity, sort_keys=True).encode() + images.contiguous().numpy().tobytes()
     path = folder / f"{hashlib.sha256(key).hexdigest()[:16]}.safetensors"
     if not path.exists():
