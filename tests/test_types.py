@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 def mypy(folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", folder / "cache"]
     return subprocess.run(
-        [*command, "-p", "diffusion_guidance"], cwd=folder, capture_output=True, text=True, check=False
+        [*command, "-p", "diffusion_guidance"], cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -9,17 +9,19 @@ is seen on the stack, so that siblings that share the network or the scheduler r
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from types import FrameType
+from typing import Any
 
 import torch
 
 from ..core.bounds import unbounded
-from ..core.callback import Callback, as_list, chain
+from ..core.callback import Callback, Guide, as_list, chain
 from ..core.levels import Level, is_understood, level_at_index, network_input, prediction_type
 from ..core.needs import Upcoming, needs_unconditional
 from ..core.order import check_order
+from ..core.protocols import Pipeline, Scheduler
 from ..core.step import Step
 from .arguments import versions
 from .caches import Isolation
@@ -41,8 +43,8 @@ _ATTACHED: "weakref.WeakSet[Attachment]" = weakref.WeakSet()
 
 
 def attach(
-    pipe,
-    guidance,
+    pipe: Pipeline,
+    guidance: Guide | Iterable[Guide],
     *,
     family: Family | None = None,
     verify: bool = True,
@@ -93,7 +95,7 @@ def attach(
     )
 
 
-def detach(pipe) -> None:
+def detach(pipe: Pipeline) -> None:
     """Take off whatever is attached to `pipe`, also where nobody kept what `attach` returned. Nothing attached: do
     nothing."""
     for attachment in list(_ATTACHED):
@@ -111,8 +113,8 @@ class Attachment:
 
     def __init__(
         self,
-        pipe,
-        callbacks: list,
+        pipe: Pipeline,
+        callbacks: list[Guide],
         *,
         family: Family | None = None,
         verify: bool = True,
@@ -161,7 +163,7 @@ class Attachment:
     def __enter__(self) -> "Attachment":
         return self
 
-    def __exit__(self, kind: type | None, *_) -> None:
+    def __exit__(self, kind: type | None, *_: object) -> None:
         try:
             if kind is None and self._run is not None and self._run.grid_index < 0 and not self._run.by_hand:
                 check_stepped(self.pipe, self._recorder.calls, most=2)
@@ -187,10 +189,20 @@ class Attachment:
         _ATTACHED.discard(self)
 
     @property
-    def evaluations(self) -> int:
+    def evaluations(self) -> float:
         """Evaluations of the network in the last run, on the callbacks' own account, minus those of its own that the
         pipeline was spared; both predictions together are one."""
         return self._made - self._passes.spared
+
+    @property
+    def _current(self) -> Run:
+        assert self._run is not None, "between runs"
+        return self._run
+
+    @property
+    def _known(self) -> Family:
+        assert self.family is not None, "before the family is known"
+        return self.family
 
     # Whose call it is.
 
@@ -217,7 +229,7 @@ class Attachment:
             return False
         if self.pipe.scheduler is not self.scheduler:
             raise RuntimeError("the pipeline's scheduler was replaced while guidance was attached; attach again")
-        if not self._run.by_hand and len(self._recorder.calls) > MOST:
+        if not self._current.by_hand and len(self._recorder.calls) > MOST:
             check_stepped(self.pipe, self._recorder.calls)
         return True
 
@@ -245,7 +257,7 @@ class Attachment:
         self._begin(by_hand=True)
         return True
 
-    def _set_timesteps(self, original: Callable, *args, **kwargs):
+    def _set_timesteps(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         caller = running(self.pipe)
         if caller is None or caller is self.pipe:
             self._begin(by_hand=caller is None)
@@ -253,23 +265,23 @@ class Attachment:
 
     # The step.
 
-    def _step(self, original: Callable, *args, **kwargs):
+    def _step(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         caller = running(self.pipe, self._frame)
         if caller is not None and caller is not self.pipe:
             return original(*args, **kwargs)
         if self._run is None or self._run.thread != threading.get_ident():
             self._begin(by_hand=caller is None)
         given = by_name(self._step_names, args, kwargs)
-        self._run.advance(given["timestep"])
+        self._current.advance(given["timestep"])
         if self._inferring:
             self._infer(given)
         observed = self._observe(given)
         self._check_family(observed)
-        denoiser = StepDenoiser(observed, self.family, self._run, self._recorder, given, self._isolations)
+        denoiser = StepDenoiser(observed, self._known, self._current, self._recorder, given, self._isolations)
         try:
             with self._recorder.pause():  # a callback may call the network
                 prediction, handled = self._guide(observed, denoiser)
-            prediction = self.family.finish(prediction, observed)
+            prediction = self._known.finish(prediction, observed)
             with unbounded(self.scheduler) if "bounds" in handled else nullcontext():
                 if "model_output" in kwargs:
                     result = original(*args, **kwargs | {"model_output": prediction})
@@ -289,8 +301,8 @@ class Attachment:
 
     def _plan_skip(self, observed: Observed, calls: int) -> None:
         """Leave out the unconditional pass of the coming step where nobody reads it."""
-        coming = range(self._run.grid_index + 1, len(self.scheduler.timesteps))
-        if not self._skip_tried and self._run.guided:
+        coming = range(self._current.grid_index + 1, len(self.scheduler.timesteps))
+        if not self._skip_tried and self._current.guided:
             self._skip_tried = True
             late = any(getattr(callback, "decides_late", False) for callback in self.callbacks)
             if calls == len(observed.calls) and (late or not all(map(self._needs_unconditional, coming))):
@@ -306,7 +318,7 @@ class Attachment:
             found = level_at_index(self.scheduler, grid_index)
             return None if any(value.device.type != "cpu" for value in found) else found
 
-        run = self._run
+        run = self._current
         upcoming = Upcoming(run.number_of(grid_index), run.total, level, run.identity)
         return needs_unconditional(self.callbacks, upcoming)
 
@@ -314,7 +326,7 @@ class Attachment:
         modules = {call.module for call in observed.calls}
         if self._post_processing or any(is_compiled(module) or self._keeps_state(module) for module in modules):
             return None
-        skip = skip_of(observed, self.family)
+        skip = skip_of(observed, self._known)
         with self._recorder.pause(), torch.no_grad():
             return skip if skip is not None and is_right(skip) else None
 
@@ -329,16 +341,16 @@ class Attachment:
             self.pipe, tuple(self._recorder.calls), given["model_output"], given["timestep"], given["sample"]
         )
         self.family = establish(seen, None, self._scaled, self.verify)
-        if self.family.is_guided(of_family(seen, self.family)):
+        if self._known.is_guided(of_family(seen, self._known)):
             self._inferring, self._verified = False, self._run
-            self._recorder.keep_only(self.family.denoiser, self.family.second_denoiser)
+            self._recorder.keep_only(self._known.denoiser, self._known.second_denoiser)
 
     def _check_family(self, observed: Observed) -> None:
         if not self.verify or self._inferring or self._verified is self._run:
             return
-        if self.family.guided is not None or self.family.is_guided(observed):
+        if self._known.guided is not None or self._known.is_guided(observed):
             self._verified = self._run
-            check(as_made_by_hand(self.family) if self._run.by_hand else self.family, observed, self._scaled)
+            check(as_made_by_hand(self._known) if self._current.by_hand else self._known, observed, self._scaled)
 
     def _scaled(self, sample: torch.Tensor) -> torch.Tensor | None:
         if not is_understood(self.scheduler):
@@ -346,21 +358,21 @@ class Attachment:
         return network_input(self.scheduler, sample, self._level_here)
 
     def _level_here(self) -> Level:
-        return level_at_index(self.scheduler, self._run.grid_index)
+        return level_at_index(self.scheduler, self._current.grid_index)
 
     def _observe(self, given: dict) -> Observed:
-        name = f"{type(self.pipe).__name__}.{self.family.denoiser}"
+        name = f"{type(self.pipe).__name__}.{self._known.denoiser}"
         calls, aside = [], None
-        denoisers = (self.family.denoiser, self.family.second_denoiser)
+        denoisers = (self._known.denoiser, self._known.second_denoiser)
         for call in self._recorder.calls:
             if call.name not in denoisers:  # other networks are watched until the family is known
                 continue
-            if any(call.arguments.get(argument) is not None for argument in self.family.aside):
+            if any(call.arguments.get(argument) is not None for argument in self._known.aside):
                 aside = call.output
             else:
                 calls.append(call)
-        if self._run.by_hand:
-            calls = calls[-self.family.calls :]
+        if self._current.by_hand:
+            calls = calls[-self._known.calls :]
         self._check(calls, name)
         found = dict(self._told_guided)
         return Observed(
@@ -373,14 +385,14 @@ class Attachment:
                 f"the scheduler's step ran, but {name} was not called before it; was it replaced while guidance was "
                 "attached?"
             )
-        if len(calls) > self.family.calls and type(self.family) is Family and not self.family.names:
+        if len(calls) > self._known.calls and type(self._known) is Family and not self._known.names:
             raise RuntimeError(
-                f"{name} was called more than {self.family.calls} time(s) without a step of the scheduler that "
+                f"{name} was called more than {self._known.calls} time(s) without a step of the scheduler that "
                 "guidance is attached to. Either the pipeline makes a further pass, which its family must describe "
                 "(see diffusion_guidance.Family: calls, aside), or it steps another scheduler, such as a copy of its "
                 "own"
             )
-        for argument in (self.family.sample, self.family.timestep):
+        for argument in (self._known.sample, self._known.timestep):
             if argument is not None and argument not in calls[0].arguments:
                 raise ValueError(
                     f"{name} was called without {argument!r}, which its family names as an argument; it was called "
@@ -388,15 +400,16 @@ class Attachment:
                 )
 
     def _guide(self, observed: Observed, denoiser: StepDenoiser) -> tuple[torch.Tensor, set[str]]:
-        family, run = self.family, self._run
+        family, run = self._known, self._current
         guided = family.is_guided(observed)
         if family.guided is not None:
             self._told_guided["guided"] = guided
         run.guided |= guided
+        output: Any  # None where the pipeline made no combination
         output, sample = family.stepped(observed)
         predictions = family.named([call.output for call in observed.calls], observed, sample)
         if self._passes.skipped:
-            if self._run.grid_index == self._skipped_at or not self._needs_unconditional(self._run.grid_index):
+            if self._current.grid_index == self._skipped_at or not self._needs_unconditional(self._current.grid_index):
                 guided, predictions = False, {"cond": predictions["cond"]}
                 output = predictions["cond"]
             else:  # the loop went elsewhere than was expected
@@ -428,7 +441,7 @@ class Attachment:
         prediction = self._proceed(step)
         if post_processing and step.is_own(prediction):
             prediction = output
-        elif denoiser.post_processed:
+        elif denoiser.post_processed and post_processing and evaluation:
             prediction = post_processing.apply(prediction, evaluation)
         if self.check_finite and not bool(torch.isfinite(prediction).all()):
             source = "the network's own" if not bool(torch.isfinite(step.cond).all()) else "the callbacks'"
@@ -437,24 +450,24 @@ class Attachment:
 
     def _may_come(self) -> bool:
         """Whether the unconditional pass may begin later in this run, as far as the pipeline says."""
-        return not self._run.is_last and bool(getattr(self.pipe, "do_classifier_free_guidance", False))
+        return not self._current.is_last and bool(getattr(self.pipe, "do_classifier_free_guidance", False))
 
     def _active_post_processing(self, evaluation: Evaluation) -> PostProcessing | None:
-        post_processing = self.family.post_processing
+        post_processing = self._known.post_processing
         return post_processing if post_processing and post_processing.active(evaluation) else None
 
     def _weight(self, evaluation: Evaluation) -> float | Callable[[], float | torch.Tensor] | None:
-        weight = self.family.weight
+        weight = self._known.weight
         if callable(weight):
             return functools.partial(weight, evaluation)  # found only where a callback asks
-        return weight and getattr(self.pipe, weight, None)
+        return getattr(self.pipe, weight, None) if weight else None
 
     def _prediction_type(self) -> str:
-        return self.family.prediction_type or prediction_type(self.scheduler)
+        return self._known.prediction_type or prediction_type(self.scheduler)
 
-    def _answers(self, denoiser: StepDenoiser, result) -> list[Answer]:
+    def _answers(self, denoiser: StepDenoiser, result: Any) -> list[Answer]:
         """What a callback found stands for the pipeline's calls at the sample to which the sampler went."""
-        sample, index = result[0] if isinstance(result, tuple) else result.prev_sample, self._run.grid_index + 1
+        sample, index = result[0] if isinstance(result, tuple) else result.prev_sample, self._current.grid_index + 1
         answers = []
         for call, output in denoiser.reused:
             expected = denoiser.expected(call, sample, index)
@@ -462,8 +475,8 @@ class Attachment:
         return answers
 
 
-def _scheduler(pipe):
-    scheduler = getattr(pipe, "scheduler", None)
+def _scheduler(pipe: Pipeline) -> Scheduler:
+    scheduler: Any = getattr(pipe, "scheduler", None)
     if not (callable(getattr(scheduler, "step", None)) and callable(getattr(scheduler, "set_timesteps", None))):
         raise ValueError(
             f"{type(pipe).__name__} has no scheduler with set_timesteps and step, to which guidance would be attached"
@@ -471,7 +484,7 @@ def _scheduler(pipe):
     return scheduler
 
 
-def _networks(pipe, family: Family | None) -> dict[str, torch.nn.Module]:
+def _networks(pipe: Pipeline, family: Family | None) -> dict[str, torch.nn.Module]:
     """The networks to watch, by the pipeline's name for each: all while the family is not known."""
     if family is None:
         components = getattr(pipe, "components", None) or vars(pipe)

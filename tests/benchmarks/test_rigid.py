@@ -26,7 +26,7 @@ def test_both_ways_agree_but_for_the_noise():
 def test_a_small_run(tmp_path):
     command = [sys.executable, "-m", "scripts.benchmarks", "rigid", "--json", str(tmp_path / "rigid.json")]
     command += ["--encoder", "random:vit_tiny_patch16_224", "--size", "32", "--images", "2", "--batch", "2"]
-    subprocess.run([*command, "--rounds", "2", "--draws", "1"], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run([*command, "--rounds", "2", "--draws", "1"], check=True, timeout=300, capture_output=True, cwd=ROOT)
     report = json.loads((tmp_path / "rigid.json").read_text())
     assert {"command", "commit", "versions", "threads"} <= set(report["meta"])
     (row,) = report["rows"]

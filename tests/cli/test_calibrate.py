@@ -32,7 +32,7 @@ def done(tmp_path_factory):
         "--work",
         folder / "work",
     ]
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=300, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     return folder, result
 

@@ -35,7 +35,9 @@ def test_the_demo_leaves_a_grid_a_plot_and_a_report_with_nothing_but_its_extra(t
         f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
         f"from diffusion_guidance.cli.command import main; sys.exit(main({arguments}))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path
+    )
     assert result.returncode == 0, result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["shown"]
     rows = json.loads((tmp_path / "shown" / "report.json").read_text())["rows"]

@@ -200,7 +200,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(world, tmp_path, call
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < deadline
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=300)
     part = out.read_bytes()
     assert call("score", *paths, *options, "--out", out)[0] == 0
     whole = out.read_bytes()

@@ -527,7 +527,7 @@ def test_a_closed_pipe_is_quiet():
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "diffusion_guidance", "--help"]
-    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
     os.close(write)
     assert (result.returncode, result.stderr) == (141, "")
 

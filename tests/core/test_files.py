@@ -49,7 +49,7 @@ def die(path, written) -> None:
 def test_a_sweep_deletes_what_dead_writers_left_and_nothing_else(tmp_path):
     fork = multiprocessing.get_context("fork")
     written = fork.Event()
-    writer = fork.Process(target=die, args=(tmp_path / "a.png", written))
+    writer = fork.Process(target=die, args=(tmp_path / "a.png", written), daemon=True)
     writer.start()
     assert written.wait(30)
     (tmp_path / ".hidden.png").touch()
@@ -57,7 +57,7 @@ def test_a_sweep_deletes_what_dead_writers_left_and_nothing_else(tmp_path):
     assert sweep(tmp_path) == 0
     (left,) = tmp_path.glob(f"{TEMPORARY}*.png")
     os.kill(writer.pid, signal.SIGKILL)
-    writer.join()
+    writer.join(300)
     assert left.exists() and sweep(tmp_path) == 1
     assert sorted(os.listdir(tmp_path)) == [".hidden.png", "b.png"]
 

@@ -33,7 +33,7 @@ def test_what_type_checkers_see_is_what_is_public(name):
 
 
 def run(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_importing_loads_nothing_and_guiders_only_when_one_is_given():

@@ -23,19 +23,19 @@ def hold(folder, ready, end) -> None:
 @pytest.fixture
 def holder(tmp_path):
     ready, end = FORK.Event(), FORK.Event()
-    process = FORK.Process(target=hold, args=(tmp_path, ready, end))
+    process = FORK.Process(target=hold, args=(tmp_path, ready, end), daemon=True)
     process.start()
     assert ready.wait(30)
     yield process
     process.kill()
-    process.join()
+    process.join(300)
 
 
 def test_another_process_is_refused_by_its_number_until_it_ends(tmp_path, holder):
     with pytest.raises(ValueError, match=f"process {holder.pid} writes to {tmp_path}; wait"), locked_folder(tmp_path):
         pass
     os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
+    holder.join(300)
     with locked_folder(tmp_path):
         pass
     assert not list(tmp_path.iterdir())
@@ -56,7 +56,7 @@ def test_one_thread_may_lock_twice_and_another_may_not(tmp_path):
             pass
         thread = threading.Thread(target=other)
         thread.start()
-        thread.join()
+        thread.join(300)
         assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
     assert len(refused) == 1
 
@@ -72,15 +72,15 @@ def test_links_to_one_file_share_its_lock(tmp_path):
 def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path):
     end = FORK.Event()
     with locked_folder(tmp_path):
-        child = FORK.Process(target=end.wait, args=(30,))
+        child = FORK.Process(target=end.wait, args=(30,), daemon=True)
         child.start()
     ready = FORK.Event()
-    other = FORK.Process(target=hold, args=(tmp_path, ready, end))
+    other = FORK.Process(target=hold, args=(tmp_path, ready, end), daemon=True)
     other.start()
     assert ready.wait(30)
     end.set()
-    child.join()
-    other.join()
+    child.join(300)
+    other.join(300)
 
 
 def increase(path, times: int) -> None:
@@ -96,11 +96,11 @@ def increase(path, times: int) -> None:
 def test_nothing_is_lost_between_processes_that_contend(tmp_path):
     path = tmp_path / "count"
     path.write_text("0")
-    processes = [FORK.Process(target=increase, args=(path, 100)) for _ in range(3)]
+    processes = [FORK.Process(target=increase, args=(path, 100), daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(300)
     assert path.read_text() == "300"
 
 

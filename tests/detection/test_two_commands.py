@@ -43,7 +43,7 @@ def workers():
         yield found
     finally:
         for worker in found:
-            worker.communicate()
+            worker.communicate(timeout=300)
 
 
 def paths(table: Path) -> list[str]:
@@ -89,7 +89,7 @@ def test_who_comes_second_is_told_in_one_sentence(arguments, tmp_path, capfd):
             said = f"process {other.pid} writes to {out}; wait until it ends, or choose another place"
             assert line == f"diffusion-guidance detect: {said}"
             assert out.read_bytes() == before
-        other.communicate()
+        other.communicate(timeout=300)
     assert main([*arguments, "--out", str(out), "--overwrite"]) == 0
     with locked_file(out):  # given up
         pass

@@ -45,7 +45,7 @@ def folders(tmp_path_factory) -> tuple[Path, Path, Path]:
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.03))
         process.kill()
-        process.join()
+        process.join(60)
         assert process.exitcode == -signal.SIGKILL, (root / "output").read_text()
     (killed / f"{TEMPORARY}left.png").write_bytes((killed / "000000.png").read_bytes()[:-20])
     shutil.copytree(killed, part)

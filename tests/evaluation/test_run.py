@@ -103,16 +103,16 @@ def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
     samples = 512
 
     def start(folder: Path) -> multiprocessing.Process:
-        process = context.Process(target=run_and_report, args=(folder, samples))
+        process = context.Process(target=run_and_report, args=(folder, samples), daemon=True)
         process.start()
         return process
 
     ready = context.Process(target=int)  # the imports are not to be timed
     ready.start()
-    ready.join()
+    ready.join(300)
     begun = time.monotonic()
     whole = start(tmp_path / "whole")
-    whole.join()
+    whole.join(300)
     length = time.monotonic() - begun
     assert whole.exitcode == 0
 
@@ -121,12 +121,12 @@ def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
         process = start(tmp_path / "killed")
         time.sleep(length * moments.uniform(0.04, 0.18))
         process.kill()
-        process.join()
+        process.join(300)
         assert process.exitcode == -signal.SIGKILL, "it had ended before it was killed"
         left.append(sum(map(len, ChunkStore(tmp_path / "killed" / "samples", samples, 16).missing())))
     assert any(0 < count < samples for count in left), left
     last = start(tmp_path / "killed")
-    last.join()
+    last.join(300)
     assert last.exitcode == 0
     assert (tmp_path / "killed" / "report.json").read_bytes() == (tmp_path / "whole" / "report.json").read_bytes()
 
@@ -138,7 +138,7 @@ def launch(how: list[str], *arguments) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-2000:]
 
 
@@ -158,10 +158,10 @@ def test_a_lost_workers_seeds_are_done_again(tmp_path):
     samples = 300
     launched = launch(TORCHRUN, tmp_path / "killed", "noise", samples, 1)
     while not (tmp_path / "killed" / "pid").exists():
-        assert launched.poll() is None, launched.communicate()[1][-2000:]
+        assert launched.poll() is None, launched.communicate(timeout=300)[1][-2000:]
         time.sleep(0.05)
     os.kill(int((tmp_path / "killed" / "pid").read_text()), signal.SIGKILL)
-    _, errors = launched.communicate()
+    _, errors = launched.communicate(timeout=300)
     assert launched.returncode != 0 and "SIGKILL" in errors
     left = ChunkStore(tmp_path / "killed" / "samples", samples).missing()
     assert range(192, 256) in left and range(64, 128) not in left

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_tiny_study_resumes(tmp_path):
     command = [sys.executable, "-m", "scripts.studies.rigid", "--samples", "6", "--worlds", "digits"]
     command += ["--only", "corruption=none,jpeg 75", "--work", str(tmp_path), "--out", str(tmp_path / "rigid.json")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, capture_output=True)
     report = json.loads((tmp_path / "rigid.json").read_text())
     rows = report["rows"]
     # Three encoders, two settings; a pair under two corruptions, and two controls.
@@ -40,7 +40,7 @@ def test_a_tiny_study_resumes(tmp_path):
     assert (tmp_path / "rigid.png").stat().st_size > 1000
     assert "Controls" in study_rigid.markdown(rows)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300, capture_output=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == stamps
     assert json.loads((tmp_path / "rigid.json").read_text()) == report
 

@@ -155,7 +155,7 @@ def test_the_canary_shows_what_runs(tmp_path):
         lambda: exec(code(canary)),
         lambda: pickle.loads((tmp_path / "tower.pt").read_bytes()),
         lambda: torch.load(tmp_path / "archive.pt", weights_only=False),
-        lambda: subprocess.run([sys.executable, tmp_path / f"{MODULE}.py"], check=True),
+        lambda: subprocess.run([sys.executable, tmp_path / f"{MODULE}.py"], check=True, timeout=300),
     ):
         run()
         assert canary.exists()
