@@ -2,13 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench study benchmarks clean
+.PHONY: demo test docs bench study benchmarks clean
 
 demo: $(STAMP)  ## draw pictures with the shipped checkpoint: out/demo
 	$(VENV)/bin/diffusion-guidance demo
 
 test: $(STAMP)  ## lint, format and all tests, in two processes of one thread each
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+
+docs: $(STAMP)  ## build the site, strictly and offline: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 bench: $(STAMP)  ## cost of an attachment, in ratios measured in one run: out/overhead.json
 	$(VENV)/bin/python -m scripts.benchmarks overhead --json out/overhead.json
@@ -25,4 +28,4 @@ $(STAMP): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site

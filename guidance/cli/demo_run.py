@@ -108,7 +108,8 @@ class Demo:
         trace = Trace()
         guided = [RAAG(self.w_max, self.alpha), trace]
         pipeline_draw(pipe, subject.condition, guided, **subject.call, **CALL, num_inference_steps=30)(range(16))
-        return trace.plot(self.out / "ratio.png")
+        trace.plot(self.out / "ratio.png")
+        return self.out / "ratio.png"
 
 
 def show(pipe: DiffusionPipeline, prompts: Sequence[str], row: dict, guidance: list[Callback]) -> np.ndarray:

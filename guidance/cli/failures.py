@@ -5,6 +5,7 @@
 | 0 | done |
 | 2 | bad input: an argument, a file, a missing package, a full disk or device |
 | 3 | done in part: some files were not scored |
+| 4 | verify: the image does not follow from what it says |
 | 130 | interrupted; the same command goes on where it stopped |
 
 Anything else is a fault of this package: a traceback, and Python's own exit code 1.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 
-DONE, BAD_INPUT, PARTLY, INTERRUPTED, CLOSED = 0, 2, 3, 130, 141
+DONE, BAD_INPUT, PARTLY, DIFFERENT, INTERRUPTED, CLOSED = 0, 2, 3, 4, 130, 141
 
 #: Errors of libraries that mean bad input, by module and name, so that none of them is imported for this.
 _BAD_INPUT = {

@@ -15,6 +15,9 @@ can be given:
 With --compare, once for each method, every prompt and seed is drawn with every one of them, and the folder gets one
 sheet, compare.png, and one page that holds its images, compare.html; `none` is the pipeline's own guidance.
 
+Each file says how it was drawn (prompt, seed, guidance, call, a digest of the checkpoint, versions) unless --no-record
+is given. `verify` draws it again and compares; --from IMAGE takes all settings from it, with the pipeline named here.
+
 A run that was killed goes on where it stopped when the same command is given again.
 """
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from diffusers import DiffusionPipeline
+    from PIL.PngImagePlugin import PngInfo
 
     from ..core.callback import Callback
     from ..evaluation.sampling import Job
@@ -43,7 +47,8 @@ def parser(prog: str) -> Parser:
     methods = textwrap.fill(described(), 116, initial_indent="    ", subsequent_indent="    ")
     parse = Parser(prog=prog, description=(__doc__ or "").replace("{methods}", methods))
     Model.add(parse)
-    Asked.add(parse)
+    text = "draw an image of ours again, with all that it says about itself"
+    Asked.add(parse).add_argument("--from", type=path, dest="source", metavar="IMAGE", help=text)
     Guided.add(parse)
     text = "a row of a sheet, written as --guidance is, or none; give it once for each method"
     parse.add_argument("--compare", action="append", default=[], metavar="METHOD", help=text)
@@ -51,6 +56,7 @@ def parser(prog: str) -> Parser:
     add_seeds(parse, default="0")
     parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
     parse.add_argument("--out", type=path, default=Path("out/generate"), help="folder (default out/generate)")
+    parse.add_argument("--no-record", action="store_true", help="files do not say how they were drawn")
     add_batch_size(parse, 8)
     return parse
 
@@ -62,6 +68,9 @@ def run(args: Namespace) -> None:
     from ..evaluation.sampling import plan
     from .comparison import compare, methods
 
+    if args.source:
+        draw_again(args)
+        return
     if args.compare and (args.guidance or args.guidance_file):
         raise ValueError("--compare has the guidance of each row; leave --guidance and --guidance-file out")
     rows = methods(args.compare)
@@ -84,7 +93,31 @@ def run(args: Namespace) -> None:
         if rows:
             compare(args.out, pipe, jobs, rows, settings, args.batch_size, call)
             return
-        draw(args.out, pipe, jobs, guidance, settings, args.batch_size, call)
+        draw(args.out, pipe, jobs, guidance, settings, args.batch_size, call, not args.no_record)
+
+
+def draw_again(args: Namespace) -> None:
+    """Draw what the image `args.source` says about itself. Raises ValueError if a setting is given that it has."""
+    from ..core.configuration import to_config
+    from ..core.locking import locked_folder
+    from ..evaluation.identity import pipeline_weights
+    from ..evaluation.record import read_record
+    from ..evaluation.sampling import plan
+    from .verify import load
+
+    free = parser("").parse_args([args.pipeline, "--from", str(args.source)])
+    for name in ("guidance", "guidance_file", "compare", "steps", "weight", "call", "seeds", "pair", "dtype"):
+        if getattr(args, name) != getattr(free, name):
+            raise ValueError(f"--from has all settings of the image; leave --{name.replace('_', '-')} out")
+    record = read_record(args.source)
+    guidance = record.callbacks(args.trust_guidance, args.source)
+    pipe = load(Model.of(args), record, args.source)
+    settings: dict[str, object] = {"pipeline": args.pipeline, "conditions": [record.condition], "pair": False}
+    settings |= {"guidance": to_config(guidance), "call": record.call, "dtype": record.dtype}
+    settings["weights"] = pipeline_weights(pipe)
+    jobs = plan([record.condition], [record.seed], args.out)
+    with blaming(record.call), locked_folder(args.out):
+        draw(args.out, pipe, jobs, guidance, settings, 1, record.call, not args.no_record)
 
 
 def draw(
@@ -95,8 +128,10 @@ def draw(
     settings: dict[str, object],
     batch_size: int,
     call: dict[str, object],
+    recorded: bool = True,
 ) -> None:
-    """Draw what is missing in the folder `out`, which must be of the same settings."""
+    """Draw what is missing in the folder `out`, which must be of the same settings. Files say so if `recorded`."""
+    from ..evaluation.record import Record
     from ..evaluation.sampling import generate
     from ..evaluation.settings import keep_settings
     from ..methods.trace import Trace
@@ -112,7 +147,10 @@ def draw(
         for store in stores:
             store.keep(batch)
 
-    drawn = sum(1 for _ in generate(pipe, jobs, guidance, batch_size, keep, **call))
+    def info(job: "Job") -> "PngInfo | None":
+        return Record.of(job.condition, job.seed, settings).info() if recorded else None
+
+    drawn = sum(1 for _ in generate(pipe, jobs, guidance, batch_size, keep, info, **call))
     print(f"{drawn} images drawn, {len(jobs) - drawn} were there already: {out}")
     for paths in filter(None, (store.publish() for store in stores)):
         print(f"trace: {', '.join(map(str, paths))}")

@@ -58,7 +58,9 @@ class TraceStore:
         numbers = [{name: finite(values.tolist()) for name, values in data.items()} for _, data in runs]
         report = {"runs": numbers, "images": [names for names, _ in runs]}
         paths = [write_json(self.folder / f"{self._name}.json", report)]
-        return [*paths, self.trace.plot(self.folder / f"{self._name}.png")]
+        paths.append(self.folder / f"{self._name}.png")
+        self.trace.plot(paths[-1])
+        return paths
 
     def _files(self) -> list[Path]:
         sweep(self._parts)

@@ -14,6 +14,7 @@ from ..core.json_files import parse_json, read_json
 
 FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")
 SUFFIXES = (".csv", ".jsonl")
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets compute cells that begin so
 
 
 def file_stamp(path: str | os.PathLike) -> dict:
@@ -28,7 +29,9 @@ def file_stamp(path: str | os.PathLike) -> dict:
 def encode_rows(rows: Iterable[dict], suffix: str, header: bool = False) -> bytes:
     """`rows` with `FIELDS` as bytes of a file with that suffix.
 
-    A path's bytes are kept in CSV even where they are no UTF-8; JSON writes them as lone surrogates, as Python does.
+    A path's bytes are kept in CSV even where they are not UTF-8; JSON writes them as lone surrogates, as Python does.
+    In CSV an apostrophe precedes text that a spreadsheet would compute, or that begins with one; `read_rows` takes it
+    off.
     """
     if suffix == ".jsonl":
         return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
@@ -36,7 +39,7 @@ def encode_rows(rows: Iterable[dict], suffix: str, header: bool = False) -> byte
     writer = csv.DictWriter(text, FIELDS)
     if header:
         writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -66,7 +69,11 @@ def read_rows(path: str | os.PathLike) -> Iterator[tuple[dict, int]]:
         next(reader, None)
         for values in reader:
             if len(values) == len(FIELDS):
-                yield dict(zip(FIELDS, values, strict=True)), end
+                yield dict(zip(FIELDS, (value.removeprefix("'") for value in values), strict=True)), end
+
+
+def _inert(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith((*_FORMULAS, "'")) else value
 
 
 class ResultFile:

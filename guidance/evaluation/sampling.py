@@ -4,8 +4,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
@@ -14,6 +15,10 @@ from ..attachment.attach import attach
 from ..core.callback import Guide
 from ..core.files import sweep, write_atomic
 from ..core.protocols import Pipeline
+
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def generate(
     guidance: Sequence[Guide],
     batch_size: int = 8,
     drawn: Callable[[Sequence[Job]], object] = lambda jobs: None,
+    info: "Callable[[Job], PngInfo | None]" = lambda job: None,
     **call: Any,
 ) -> Iterator[Path]:
     """Draw those `jobs` that have no whole image yet, and yield each path when its file is whole.
@@ -76,6 +82,7 @@ def generate(
 
     Args:
         drawn: called with the jobs of a batch before their files are written.
+        info: what each file says about itself, see `record`.
 
     Raises:
         ValueError: the pipeline draws another size than the images that are there.
@@ -97,7 +104,7 @@ def generate(
                 )
             drawn(batch)
             for job, image in zip(batch, images, strict=True):
-                write_atomic(job.path, image.save)
+                write_atomic(job.path, partial(image.save, pnginfo=info(job)))
                 progress.update()
                 yield job.path
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -13,7 +13,12 @@ from ..core.combine import effective_weight, sample_norm
 from ..core.files import write_atomic, write_json
 from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
+from ..core.plots import DPI, canvas
 from ..core.step import Pass, Step
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 #: What `Trace` measures: name -> (axis label, function of (step, prediction) to a (B,) or 0-d tensor).
@@ -146,27 +151,31 @@ class Trace(Callback):
         ]
         return write_json(path, {"runs": runs})
 
-    def plot(self, path: str | os.PathLike, names: tuple[str, ...] = ("ratio", "weight"), run: int = -1) -> Path:
-        """Draw the named values over the steps, one line a sample and the mean, to a PNG, PDF or SVG file.
+    def plot(
+        self, path: str | os.PathLike | None = None, names: tuple[str, ...] = ("ratio", "weight"), run: int = -1
+    ) -> "Figure":
+        """Draw the named values over the steps, one line a sample and the mean: a matplotlib figure.
+
+        Notebooks show it. With `path` it is also written there, as PNG, PDF or SVG.
 
         Raises:
             ValueError: nothing, or no such value, was recorded.
         """
-        from matplotlib.figure import Figure  # lazy, and without pyplot's global state
-
         data = self.to_dict(run)
         if missing := [name for name in names if name not in data]:
             raise ValueError(f"the trace has no {', '.join(missing)}; it has {', '.join(data)}")
-        figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
+        figure = canvas(5 * len(names), 3.6)
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             steps, values = data["step"].numpy(), data[name].reshape(len(data[name]), -1)
             faint = min(0.5, 4 / values.shape[1])
             axes.plot(steps, values.numpy(), ".-", markersize=2, color="tab:blue", alpha=faint, linewidth=0.8)
-            axes.plot(steps, values.mean(1).numpy(), color="tab:red", linewidth=2, label="mean over samples")
+            axes.plot(steps, values.nanmean(1).numpy(), color="tab:red", linewidth=2, label="mean over samples")
             axes.set(xlabel="step", ylabel=_LABELS.get(name, name), **_limits(values))
             axes.legend(frameon=False)
             axes.grid(alpha=0.3)
-        return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+        if path is not None:
+            write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
+        return figure
 
 
 def _stacked(values: list[torch.Tensor | None]) -> torch.Tensor:

@@ -19,8 +19,8 @@ from diffusers import DiffusionPipeline
 
 from diffusion_guidance import CFG, RAAG, DiffIER, fit_raag
 from diffusion_guidance.core.callback import Guide
-from diffusion_guidance.core.files import write_json
-from diffusion_guidance.evaluation import markdown_table, pareto_plot
+from diffusion_guidance.core.files import write_atomic, write_json
+from diffusion_guidance.evaluation import markdown_table
 from diffusion_guidance.evaluation.effective import FIELD, weight_estimate
 from diffusion_guidance.evaluation.identity import pipeline_weights
 from diffusion_guidance.evaluation.metrics.estimate import mean_estimate
@@ -153,13 +153,28 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 
 
 def plot(path: Path, rows: Sequence[Mapping]) -> None:
-    """One curve a method and number of steps: RAAG's fitted settings and its grid are points."""
-    points = []
-    for row in rows:
-        cfg = row["method"] == "cfg"
-        label = f"{row['weight']:g}" if cfg else f"{row['w_max']:g}, {row['alpha']:g}"
-        points.append(row | {"curve": f"{row['method'].upper()}, {row['steps']} steps", "label": label})
-    pareto_plot(path, points, "frechet", "alignment", "curve", "label", "points: CFG weight; RAAG w_max, alpha")
+    """The alignment of every row with its interval, a panel for each number of steps."""
+    from matplotlib.figure import Figure
+
+    def label(row: Mapping) -> str:
+        if row["method"] == "cfg":
+            return f"CFG {row['weight']:g}"
+        return f"RAAG {row['w_max']:g}, {row['alpha']:g}" + (" (fitted)" if "fitted_for" in row else "")
+
+    labels = list(dict.fromkeys(label(row) for row in rows))
+    counts = sorted({row["steps"] for row in rows})
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axes, steps in zip(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0], counts, strict=True):
+        for row in (row for row in rows if row["steps"] == steps):
+            fitted = "tab:red" if "fitted_for" in row else "tab:orange"
+            color, place = "tab:blue" if row["method"] == "cfg" else fitted, labels.index(label(row))
+            axes.plot(row["alignment"], place, "o", color=color)
+            axes.hlines(place, *row["alignment_interval"], color=color)
+        axes.set(title=f"{steps} steps", xlabel="alignment", xlim=(0, 0.75))
+        axes.set_yticks(range(len(labels)), labels)
+        axes.grid(axis="x", alpha=0.3)
+    axes.invert_yaxis()
+    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=130))
 
 
 STUDY = Study(

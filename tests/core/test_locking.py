@@ -122,3 +122,17 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(locking.fcntl, "flock", unsupported)
     with pytest.raises(ValueError, match="Operation not supported; choose a folder on"), locked_folder(tmp_path):
         pass
+
+
+def test_a_lock_file_that_was_deleted_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """Its holder ended between the opening of the file and the lock on it."""
+    lock, flock, deleted = tmp_path / ".lock", locking.fcntl.flock, []
+
+    def late(handle, operation):
+        if not deleted:
+            deleted.append(lock.unlink())
+        flock(handle, operation)
+
+    monkeypatch.setattr(locking.fcntl, "flock", late)
+    with locked_folder(tmp_path):
+        assert deleted and lock.read_text() == f"{os.getpid()}\n"

@@ -51,6 +51,17 @@ def test_other_programs_read_them(tmp_path):
     assert b"\n\xff.png,real," in (tmp_path / "r.csv").read_bytes()  # the name's own bytes
 
 
+def test_a_spreadsheet_computes_no_cell(tmp_path):
+    """S4."""
+    names = ["=1+1.png", "+1.png", "-1.png", "@SUM(1).png", "\t=1.png", "\r=1.png", "'=1.png", "a=1.png"]
+    assert write(tmp_path / "r.csv", names) == ([], names)
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
+        cells = [row["path"] for row in csv.DictReader(file)]
+    assert cells == ["'" + name for name in names[:-1]] + names[-1:]
+    assert write(tmp_path / "r.csv", names) == (names, [])
+    assert write(tmp_path / "r.jsonl", names) == ([], names) and write(tmp_path / "r.jsonl", names) == (names, [])
+
+
 def test_a_cut_anywhere_is_made_good(path):
     write(path)
     whole = path.read_bytes()

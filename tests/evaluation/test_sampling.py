@@ -1,3 +1,4 @@
+import io
 import json
 import subprocess
 
@@ -54,6 +55,22 @@ def test_existing_pictures_are_skipped_and_the_rest_drawn(pipe, tmp_path):
     rest = list(generate(pipe, pictures, [], batch_size=4, **CALL))
     assert len(rest) == 3 and first not in rest and first.stat().st_mtime_ns == stamp
     assert list(generate(pipe, pictures, [], **CALL)) == []
+
+
+def test_a_damaged_file_does_not_count_as_drawn(pipe, tmp_path):
+    """F15: empty, cut off, a bit turned, of another size."""
+    jobs = plan(PROMPTS[:1], range(6), tmp_path)
+    list(generate(pipe, jobs, [], batch_size=6, **CALL))
+    whole = [job.path.read_bytes() for job in jobs]
+    turned = bytearray(whole[2])
+    turned[len(turned) // 2] ^= 1
+    for job, data in zip(jobs, (b"", whole[1][:-20], turned), strict=False):
+        job.path.write_bytes(data)
+    Image.new("RGB", (3, 3)).save(jobs[3].path)
+    assert list(generate(pipe, jobs, [], batch_size=6, **CALL)) == [job.path for job in jobs[:4]]
+    assert all(
+        np.abs(pixels(job.path) - pixels(io.BytesIO(data))).max() <= 1 for job, data in zip(jobs, whole, strict=True)
+    )
 
 
 def test_class_ids_go_to_a_class_conditional_pipeline(tmp_path):

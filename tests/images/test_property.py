@@ -19,7 +19,7 @@ WHOLE = {name: data for name, (data, _) in odd_files().items()} | whole_files()
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(name=st.sampled_from(sorted(WHOLE)), changes=CHANGES, kept=st.just(1.0) | st.floats(0.1, 1))
 def test_both_read_the_same(name, changes, kept):
     data = bytearray(WHOLE[name])

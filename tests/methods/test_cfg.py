@@ -118,7 +118,18 @@ def test_an_open_interval_holds_a_sample_of_pure_noise():
     torch.testing.assert_close(trace.to_dict()["weight"], torch.full((3, 2), 4.0), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("weight", [float("nan"), [], [1.0, float("inf")], "strong", [1.0, "two"]])
+WRONG = [
+    float("nan"),
+    [],
+    [1.0, float("inf")],
+    "strong",
+    [1.0, "two"],
+    torch.tensor([1.0, torch.nan]),
+    torch.ones(2).int(),
+]
+
+
+@pytest.mark.parametrize("weight", WRONG)
 def test_bad_weights_are_refused(weight):
     with pytest.raises(ValueError, match="weight must be"):
         CFG(weight=weight)

@@ -87,8 +87,10 @@ def test_json_and_plot(traced, tmp_path):
     trace, _ = traced
     runs = json.loads(trace.to_json(tmp_path / "trace.json").read_text())["runs"]
     torch.testing.assert_close(torch.tensor(runs[0]["ratio"]), trace.to_dict()["ratio"])
-    with Image.open(trace.plot(tmp_path / "trace.png", names=("ratio", "sigma"))) as picture:
-        assert picture.width > 800
+    figure = trace.plot(tmp_path / "trace.png", names=("ratio", "sigma"))
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
+    with Image.open(tmp_path / "trace.png") as image:
+        assert image.width > 800
     with pytest.raises(ValueError, match="the trace has no speed; it has "):
         trace.plot(tmp_path / "other.png", names=("speed",))
 
