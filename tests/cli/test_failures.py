@@ -452,6 +452,14 @@ FIT = [
     ([*FIT_DIT, "--steps", "1"], "one step does not show whether the ratio falls"),
     ([*FIT_DIT, "--call", "output_type=pt"], "is set by this command"),
 ]
+VERIFY = [
+    (["nonesuch.png", "dit"], "nonesuch.png cannot be read as a PNG image"),
+    (["file", "dit"], "file cannot be read as a PNG image"),
+    (["real/00.png", "dit"], "does not say how it was drawn"),
+    (["huge.png", "dit"], "exceeds limit"),
+    (["real/00.png"], "the following arguments are required: pipeline"),
+    (["", "dit"], "an empty path"),
+]
 TABLE = {
     "generate": GENERATE,
     "evaluate": EVALUATE,
@@ -460,6 +468,7 @@ TABLE = {
     "describe": DESCRIBE,
     "demo": DEMO,
     "fit": FIT,
+    "verify": VERIFY,
 }
 CALLS = [(name, *row) for name, rows in TABLE.items() for row in rows]
 
