@@ -132,7 +132,7 @@ def huge_png() -> bytes:
 
 SD3 = ["sd3", "--prompt", "x", "--steps", "1", "--out", "new"]
 GENERATE = [
-    (["sd3"], "one of the arguments --prompt --prompts --classes is required"),
+    (["sd3"], "one of the arguments --prompt --prompts --classes --from is required"),
     (["sd3", "--prompt", "x", "--promts", "y"], "unrecognized arguments: --promts"),
     (["sd3", "--prompt", "x", "--classes", "1"], "not allowed with argument"),
     (["nothing", "--prompt", "x"], "cannot load a pipeline from 'nothing'"),
