@@ -132,7 +132,7 @@ def huge_png() -> bytes:
 
 SD3 = ["sd3", "--prompt", "x", "--steps", "1", "--out", "new"]
 GENERATE = [
-    (["sd3"], "one of the arguments --prompt --prompts --classes is required"),
+    (["sd3"], "one of the arguments --prompt --prompts --classes --from is required"),
     (["sd3", "--prompt", "x", "--promts", "y"], "unrecognized arguments: --promts"),
     (["sd3", "--prompt", "x", "--classes", "1"], "not allowed with argument"),
     (["nothing", "--prompt", "x"], "cannot load a pipeline from 'nothing'"),
@@ -452,6 +452,14 @@ FIT = [
     ([*FIT_DIT, "--steps", "1"], "one step does not show whether the ratio falls"),
     ([*FIT_DIT, "--call", "output_type=pt"], "is set by this command"),
 ]
+VERIFY = [
+    (["nonesuch.png", "dit"], "nonesuch.png cannot be read as a PNG image"),
+    (["file", "dit"], "file cannot be read as a PNG image"),
+    (["real/00.png", "dit"], "does not say how it was drawn"),
+    (["huge.png", "dit"], "exceeds limit"),
+    (["real/00.png"], "the following arguments are required: pipeline"),
+    (["", "dit"], "an empty path"),
+]
 TABLE = {
     "generate": GENERATE,
     "evaluate": EVALUATE,
@@ -460,6 +468,7 @@ TABLE = {
     "describe": DESCRIBE,
     "demo": DEMO,
     "fit": FIT,
+    "verify": VERIFY,
 }
 CALLS = [(name, *row) for name, rows in TABLE.items() for row in rows]
 
