@@ -68,6 +68,7 @@ TABLES = (
     Table("docs/families.md", "overhead", "overhead", benchmark(*_OVERHEAD)),
     Table("docs/families.md", "skipped", "skipped", benchmark(*_SKIPPED)),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
+    Table("README.md", "covered", "coverage", coverage.sentence),
     Table("docs/coverage.md", "counts", "coverage", coverage.counts),
     Table("docs/coverage.md", "one prediction", "coverage", coverage.embedding),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
