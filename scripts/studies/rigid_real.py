@@ -187,6 +187,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
         raise SystemExit(f"{missing[0]} is not in {run.work}; the head of scripts/studies/real_generators.py says how")
     detectors = [Detector.published(encoder) for encoder in encoders()]
     pairs = photograph_pairs(run.work, count) + emoji_pairs(run, count)
+    pairs = [pair for pair in pairs if run.wanted([{"kind": pair.kind}])]
     rows = [row(pair, *detectors, run.work / "scores") for pair in tqdm(pairs, unit="pair")]
     names = [detector.encoder.name for detector in detectors]
     return {"encoders": names, "noise": 0.05, "draws": 1, "encoding": "JPEG 90", "setting": SETTING}, rows

@@ -22,6 +22,7 @@ from scripts.studies import (
     peers,
     raag,
     rigid,
+    rigid_real,
     tune_encoder,
     upstream_tests,
 )
@@ -34,6 +35,7 @@ STUDIES = {
     "diffier": diffier.STUDY,
     "tune_encoder": tune_encoder.STUDY,
     "rigid": rigid.STUDY,
+    "rigid_real": rigid_real.STUDY,
     "peers": peers.STUDY,
     "families": families.STUDY,
     "emoji_raag": emoji_raag.STUDY,
