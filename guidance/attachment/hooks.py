@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .replacement import Replacement
+from .replacement import LOCK, Replacement
 
 
 class Hooks:
@@ -20,26 +20,28 @@ class Hooks:
 
     def install(self) -> None:
         """Do nothing where they are in place; also after the network was compiled, or compiled again, meanwhile."""
-        if getattr(self.module, "_compiled_call_impl", None) is None:
-            if not any(hook.owner is self for hook in self._own(self.module._forward_pre_hooks).values()):
-                self.module.register_forward_pre_hook(_Hook(self, self._enter), with_kwargs=True)
-                self.module.register_forward_hook(_Hook(self, self._leave), with_kwargs=True)
-        elif not self._compiled.in_place:
-            self.remove()
-            self._compiled = Replacement(self.module, "_compiled_call_impl", self._call)
-            self._compiled.install()
+        with LOCK:  # threads attach to one network at once, and PyTorch numbers its hooks without a lock
+            if getattr(self.module, "_compiled_call_impl", None) is None:
+                if not any(hook.owner is self for hook in self._own(self.module._forward_pre_hooks).values()):
+                    self.module.register_forward_pre_hook(_Hook(self, self._enter), with_kwargs=True)
+                    self.module.register_forward_hook(_Hook(self, self._leave), with_kwargs=True)
+            elif not self._compiled.in_place:
+                self.remove()
+                self._compiled = Replacement(self.module, "_compiled_call_impl", self._call)
+                self._compiled.install()
 
     def remove(self) -> None:
         """Found by looking, so that a second call finds what an interrupt at any line of `install` or of this left."""
-        self._compiled.undo()
-        for hooks in (self.module._forward_pre_hooks, self.module._forward_hooks):
-            for key in self._own(hooks):
-                self.module._forward_pre_hooks_with_kwargs.pop(key, None)
-                self.module._forward_hooks_with_kwargs.pop(key, None)
-                hooks.pop(key, None)
+        with LOCK:
+            self._compiled.undo()
+            for hooks in (self.module._forward_pre_hooks, self.module._forward_hooks):
+                for key in self._own(hooks):
+                    self.module._forward_pre_hooks_with_kwargs.pop(key, None)
+                    self.module._forward_hooks_with_kwargs.pop(key, None)
+                    hooks.pop(key, None)
 
     def _own(self, hooks: dict) -> dict:
-        return {key: hook for key, hook in hooks.items() if isinstance(hook, _Hook) and hook.owner is self}
+        return {key: hook for key, hook in list(hooks.items()) if isinstance(hook, _Hook) and hook.owner is self}
 
     def _enter(self, module: torch.nn.Module, args: tuple, kwargs: dict | None = None) -> None:
         # Without kwargs: another thread is just registering this hook, or removing it. It is not that thread's call.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-_LOCK = threading.RLock()
+LOCK = threading.RLock()
 
 
 class Replacement:
@@ -24,7 +24,7 @@ class Replacement:
         self._active = False
 
     def install(self) -> "Replacement":
-        with _LOCK:
+        with LOCK:
             original = getattr(self._owner, self._name)
             functools.update_wrapper(self, original, updated=())
             self._before = vars(self._owner).get(self._name)
@@ -59,7 +59,7 @@ class Replacement:
         self._leave()
 
     def _leave(self) -> None:
-        with _LOCK:
+        with LOCK:
             if vars(self._owner).get(self._name) is not self:
                 return
             before = self._before

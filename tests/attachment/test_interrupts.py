@@ -7,7 +7,7 @@ import pytest
 
 from diffusion_guidance import RAAG, DiffIER, attach, detach
 from diffusion_guidance.attachment.attach import _ATTACHED
-from diffusion_guidance.attachment.replacement import _LOCK
+from diffusion_guidance.attachment.replacement import LOCK
 
 from ..tiny import draw_dit, tiny_dit
 
@@ -19,7 +19,7 @@ def left(pipe) -> set[str]:
     """What an attachment has left on `pipe`."""
     found = {name for name in HOOKS if getattr(pipe.transformer, name)}
     found |= {"forward"} & set(vars(pipe.transformer)) | {"step", "set_timesteps"} & set(vars(pipe.scheduler))
-    found |= {"locked"} if _LOCK._is_owned() else set()  # for ever, as other threads see it
+    found |= {"locked"} if LOCK._is_owned() else set()  # for ever, as other threads see it
     return found | {"attached" for attachment in _ATTACHED if attachment.pipe is pipe}
 
 
@@ -29,7 +29,7 @@ def interrupted(function, line: int) -> bool:
     before = [0]
 
     def local(frame, event, _):
-        if event == "line" and "with _LOCK" not in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
+        if event == "line" and "with LOCK" not in linecache.getline(frame.f_code.co_filename, frame.f_lineno):
             before[0] += 1
             if before[0] == line + 1:
                 raise KeyboardInterrupt
@@ -42,7 +42,7 @@ def interrupted(function, line: int) -> bool:
         return True
     finally:
         sys.settrace(None)
-        assert not _LOCK._is_owned()
+        assert not LOCK._is_owned()
     return False
 
 

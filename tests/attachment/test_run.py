@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 import threading
 
 import pytest
@@ -227,3 +228,33 @@ def test_threads_with_one_network_are_all_right_at_once(dit, count):
         thread.join(120)
     assert not wrong and len(done) == count and not torch.equal(plain, guided)
     assert isinstance(dit.scheduler, DDIMScheduler) and not dit.transformer._forward_hooks
+
+
+def test_threads_that_attach_to_one_network_at_once_each_keep_their_hook():
+    network, wrong = torch.nn.Linear(2, 2), []
+
+    def work() -> None:
+        seen: list[int] = []
+        try:
+            for _ in range(300):
+                hooks = Hooks(network, lambda *_: seen.append(1), lambda *_: None)
+                hooks.install()
+                network(torch.zeros(1, 2))
+                hooks.remove()
+                if not seen:
+                    wrong.append("its hook was lost")
+                seen.clear()
+        except RuntimeError as error:
+            wrong.append(str(error))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong and not network._forward_pre_hooks
