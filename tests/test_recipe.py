@@ -36,7 +36,7 @@ def copy(tmp_path):
 
 def test_a_new_method_is_its_file_alone(copy):
     sweep = "evaluate sweep assets/shapes --world shapes --world-samples 50 --seeds 0-3 --steps 1 --weights 1.5,3"
-    images = "generate assets/digits --classes 3 --steps 2"
+    images = "generate assets/digits --classes 3 --steps 2 --no-record"  # a record names its guidance
     commands = [
         [*shlex.split(block("bash").replace("\\\n", ""))[1:], "--steps", "2", "--out", "recipe"],
         [*images.split(), "--weight", "4", "--guidance", "half:fraction=0.5", "--out", "half"],

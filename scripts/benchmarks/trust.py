@@ -134,7 +134,7 @@ def many(assets: Path, samples: int, batch: int) -> dict[str, Callable[[Path], o
         measure_setting(folder, pipe, subject, seeds, [RAAG(4, 8)], call, {}, measures=["frechet"], batch_size=batch)
 
     def draw(folder: Path) -> None:
-        facts = {"weights": identity.pipeline_weights(pipe)}
+        facts = {"guidance": [], "call": call, "dtype": "float32", "weights": identity.pipeline_weights(pipe)}
         with locking.locked_folder(folder), contextlib.redirect_stdout(None):
             generate.draw(folder, pipe, sampling.plan([3], seeds, folder), [RAAG(4, 8)], facts, batch, call)
 

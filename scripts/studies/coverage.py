@@ -111,11 +111,12 @@ def counts(meta: dict, rows: list[dict]) -> str:
 def sentence(meta: dict, rows: list[dict]) -> str:
     """The counts of diffusers' own classes, for README.md."""
     found = Counter(row["result"] for row in rows if not is_community(row))
+    version = meta["versions"]["diffusers"]
     return (
-        f"Attached to each of the {found.total()} guided pipeline classes of diffusers {meta['versions']['diffusers']} on "
-        f"tiny random\ninstances: {found['right']} are right in every respect, {found['plain CFG only']} for plain CFG only, "
-        f"{found['refused']} are refused in a sentence, {found['wrong']} are silently\nwrong, and {found['not run']} could "
-        f"not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
+        f"Attached to each of the {found.total()} guided pipeline classes of diffusers {version} on tiny random\n"
+        f"instances: {found['right']} are right in every respect, {found['plain CFG only']} for plain CFG only, "
+        f"{found['refused']} are refused in a sentence,\n{found['wrong']} are silently wrong, and {found['not run']} "
+        f"could not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
     )
 
 

@@ -12,7 +12,7 @@ import warnings
 import torch
 
 from diffusion_guidance import CFG, attach, pipelines
-from diffusion_guidance.attachment.families import find_family, known_pipelines
+from diffusion_guidance.attachment.families import find_family, table
 from diffusion_guidance.core.kinds import known_kinds
 from diffusion_guidance.evaluation.report import markdown_table
 from scripts.studies.study import Report, Run, Study, Table, of_rows
@@ -122,8 +122,9 @@ def _needs_nothing(kind: type) -> bool:
 
 
 def unmeasured(rows: list[dict]) -> list[str]:
-    """Known pipelines of diffusers that a report leaves out: with any, it is stale. It names the callbacks it ran."""
-    return sorted(set(known_pipelines()) - {row["pipeline"] for row in rows} - set(pipelines.__all__))
+    """Pipelines of diffusers with a shipped family that a report leaves out: with any, it is stale."""
+    shipped = {name for family in table.FAMILIES for name in family.pipelines}
+    return sorted(shipped - {row["pipeline"] for row in rows} - set(pipelines.__all__))
 
 
 def measure_all(run: Run) -> tuple[dict, list[dict]]:
