@@ -23,7 +23,8 @@ if __name__ != "diffusion_guidance":
     )
 
 if TYPE_CHECKING:
-    from .attachment.attach import Attachment, attach, detach
+    from .attachment.attach import attach, detach
+    from .attachment.attached import Attachment
     from .attachment.describe import describe
     from .attachment.families import Family, register_family
     from .attachment.guiders import CallbackGuider, GuiderCallback

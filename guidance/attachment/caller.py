@@ -16,7 +16,8 @@ from ..core.protocols import Pipeline
 
 # Files between a pipeline's code and its network's: torch's modules, and what an attachment puts there.
 _NO_PIPELINES = {torch.nn.Module.__call__.__code__.co_filename, __file__}
-_NO_PIPELINES |= {str(Path(__file__).with_name(f"{n}.py")) for n in ("attach", "hooks", "recorder", "replacement")}
+_OURS = ("attached", "hooks", "recorder", "replacement", "runs")
+_NO_PIPELINES |= {str(Path(__file__).with_name(f"{name}.py")) for name in _OURS}
 
 
 def running(pipe: Pipeline, known: FrameType | None = None) -> object | None:

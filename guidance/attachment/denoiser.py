@@ -8,7 +8,6 @@ from ..core.levels import Level, level_at_index, level_at_timestep, network_inpu
 from ..core.next_sample import repeats
 from ..core.step import Step
 from .arguments import copied
-from .caches import Isolation
 from .families import Call, Family, Observed, prediction_of
 from .recorder import Recorder, is_compiled, kept
 from .run import Run
@@ -29,12 +28,11 @@ class StepDenoiser:
         run: Run,
         recorder: Recorder,
         arguments: Mapping,
-        isolations: dict[torch.nn.Module, Isolation],
     ):
         self.observed, self.family, self.run, self.scheduler = observed, family, run, run.scheduler
         self.made = 0
         self.reused: tuple[tuple[Call, object], ...] = ()
-        self._recorder, self._arguments, self._isolations = recorder, arguments, isolations
+        self._recorder, self._arguments = recorder, arguments
         self._open = True
         self._latest: tuple[torch.Tensor, list[tuple[Call, object]]] | None = None
         self.post_processed = False  # so that the sampler uses another prediction than the callbacks'
@@ -111,7 +109,7 @@ class StepDenoiser:
         outputs = []
         with self._recorder.pause():
             for call in self.observed.calls:
-                with self._isolation(call.module).fresh():
+                with self.run.isolation(call.module).fresh():
                     outputs.append((call, call.module(**copied(self._inputs(call, sample, timestep, level)))))
         self.made += 1
         self._latest = (sample, outputs)
@@ -142,8 +140,3 @@ class StepDenoiser:
         parts = max(len(outputs[0]) // len(self.family.stepped(self.observed)[1]), 1)
         call, part = divmod(self.family.cond_position(parts * len(outputs)), parts)
         return call, part, parts
-
-    def _isolation(self, module: torch.nn.Module) -> Isolation:
-        if module not in self._isolations:
-            self._isolations[module] = Isolation(module)
-        return self._isolations[module]

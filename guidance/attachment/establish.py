@@ -49,17 +49,23 @@ def of_family(observed: Observed, family: Family) -> Observed:
     Raises:
         FamilyError: none of the denoisers was called.
     """
-    names = (family.denoiser, family.second_denoiser)
-    calls = [call for call in observed.calls if call.name in names]
-    marked = [call for call in calls if any(call.arguments.get(name) is not None for name in family.aside)]
-    calls = [call for call in calls if call not in marked]
-    if not calls:
+    found = denoising(observed, family)
+    if not found.calls:
         ran = ", ".join(dict.fromkeys(call.name for call in observed.calls)) or "none"
         raise FamilyError(
             f"{type(observed.pipe).__name__} stepped its scheduler without a call of {family.denoiser!r}, which its "
             f"family names as the denoiser; networks that ran: {ran}"
         )
-    return replace(observed, calls=tuple(calls), aside=marked[-1].output if marked else observed.aside, _found={})
+    return found
+
+
+def denoising(observed: Observed, family: Family) -> Observed:
+    """As `of_family`, also where none of the denoisers was called."""
+    names = (family.denoiser, family.second_denoiser)
+    calls = [call for call in observed.calls if call.name in names]
+    marked = [call for call in calls if any(call.arguments.get(name) is not None for name in family.aside)]
+    kept = tuple(call for call in calls if call not in marked)
+    return replace(observed, calls=kept, aside=marked[-1].output if marked else observed.aside, _found={})
 
 
 def as_made_by_hand(family: Family) -> Family:

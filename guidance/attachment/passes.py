@@ -67,7 +67,7 @@ class Passes:
         for stand_in in self._stand_ins.values():
             stand_in.undo()
         self._stand_ins.clear()
-        self.reset()
+        self.clear()
 
     def answer(self, answers: list[Answer]) -> None:
         """In the coming step."""

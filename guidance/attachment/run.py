@@ -4,10 +4,11 @@ import threading
 
 import torch
 
-from ..core.levels import sampler_index
+from ..core.levels import Level, level_at_index, sampler_index
 from ..core.position import place, place_by_value, step_number
 from ..core.protocols import Pipeline, Scheduler
 from ..core.step import Pass
+from .caches import Isolation
 
 
 class Run:
@@ -21,6 +22,8 @@ class Run:
         first: position on the grid at which this pass began.
         index, total: which of the user's steps this evaluation is, from 0, and how many this pass has.
         guided: whether any evaluation of this pass had an unconditional prediction.
+        made: evaluations that callbacks asked for.
+        found: what stays as it is in all steps; see `Observed.once`.
     """
 
     def __init__(self, pipe: Pipeline, scheduler: Scheduler, by_hand: bool):
@@ -28,7 +31,9 @@ class Run:
         self.thread = threading.get_ident()
         self.grid_index, self.first = -1, 0
         self.identity, self.index, self.total = Pass(), 0, 0
-        self.guided = False
+        self.guided, self.made = False, 0
+        self.found: dict[str, bool] = {}
+        self._isolations: dict[torch.nn.Module, Isolation] = {}
         self._values: list[float] | None = None
         self._marked = not by_hand and _mark(pipe)
         self._evaluations: int | None = None  # of this call, where the pipeline says so
@@ -45,6 +50,16 @@ class Run:
     def number_of(self, index: int) -> int:
         """Which of the user's steps position `index` of the grid is, counted as `self.index`."""
         return step_number(self.scheduler, index) - step_number(self.scheduler, self.first)
+
+    def level(self) -> Level:
+        """alpha and sigma of the evaluation in hand."""
+        return level_at_index(self.scheduler, self.grid_index)
+
+    def isolation(self, module: torch.nn.Module) -> Isolation:
+        """What keeps state between the calls of `module`, found once a run."""
+        if module not in self._isolations:
+            self._isolations[module] = Isolation(module)
+        return self._isolations[module]
 
     @property
     def is_last(self) -> bool:

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import register_to_config
 from ..core.callback import Callback, Proceed
 from ..core.combine import per_sample, widened
 from ..core.memory import Remembers
-from ..core.next_sample import end_level
+from ..core.next_sample import end_level, step_error
 from ..core.step import Step
 
 
@@ -42,6 +42,71 @@ def anderson_mixing(points: list[torch.Tensor], residuals: list[torch.Tensor], r
     for k in range(size):
         target = target + per_sample(found[:, k], target) * (points[k] + residuals[k] - points[-1] - residuals[-1])
     return target
+
+
+def projected(
+    step: Step, iterations: int, window: int = 2, ridge: float = 1e-4, damping: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sample where both predictions agree, and how far they are from that at the step's own sample.
+
+    Networks that predict no velocity move along the noise instead, by sigma / alpha (ours; the paper has flows only).
+
+    Args:
+        step: with an unconditional prediction, on the grid of a sampler that evaluates the network once in a step.
+        iterations: from 1; each evaluates the network twice, minus one in the first.
+        window, ridge: see `ManifoldProjection`.
+        damping: this share of each move is made.
+
+    Returns:
+        (B, ...) in float32 (float64 for float64), and (B,) the mean squared difference of the two slopes at first: of
+        the velocities, or of the noises times alpha.
+    """
+    points: list[torch.Tensor] = []
+    residuals: list[torch.Tensor] = []
+    half, current = _length(step) / 2, widened(step.sample)
+    for _ in range(iterations):
+        here = _at(step, current) if points else step
+        back = current - half * _slope(here, here.uncond)
+        there = _at(step, back)
+        points.append(current)
+        residuals.append(damping * (back + half * _slope(there, there.cond) - current))
+        if len(points) == 1:
+            error = step_error(_slope(there, there.cond), _slope(here, here.uncond))
+        points, residuals = points[-window - 1 :], residuals[-window - 1 :]
+        current = anderson_mixing(points, residuals, ridge)
+    return current, error
+
+
+def leading_through(step: Step, proceed: Proceed, sample: torch.Tensor) -> torch.Tensor:
+    """(B, ...) in float32 (float64 for float64): the prediction at `step` that leads where the guided one at `sample`
+    (B, ...) would; an evaluation more."""
+    there = _at(step, sample)
+    slope = _slope(there, proceed(there)) + (sample - widened(step.sample)) / _length(step)
+    if step.prediction_type == "flow_prediction":
+        return slope
+    eps = slope / step.alpha
+    if step.prediction_type == "epsilon":
+        return eps
+    return step.from_x0((widened(step.sample) - step.sigma * eps) / step.alpha)
+
+
+def _length(step: Step) -> torch.Tensor:
+    """Of the sampler's step, in the time of `_slope`."""
+    (alpha, sigma), (end_alpha, end_sigma) = (step.alpha, step.sigma), end_level(step)
+    if step.prediction_type == "flow_prediction":
+        return end_sigma - sigma
+    return end_sigma / end_alpha - sigma / alpha
+
+
+def _slope(step: Step, prediction: torch.Tensor) -> torch.Tensor:
+    """Of the sample, by time for velocities; otherwise by sigma / alpha, with alpha held."""
+    if step.prediction_type == "flow_prediction":
+        return widened(prediction)
+    return step.alpha * step.to_eps(prediction)
+
+
+def _at(step: Step, sample: torch.Tensor) -> Step:
+    return step.at(sample.to(step.sample.dtype), timestep=step.timestep)
 
 
 class ManifoldProjection(Remembers, Callback):
@@ -100,27 +165,8 @@ class ManifoldProjection(Remembers, Callback):
             )
         if not self.iterations or not self._is_noisy(step):
             return proceed(step)
-        length = end_level(step)[1] - step.sigma
-        sample = widened(step.sample)
-        found = self._projected(step, sample, length / 2)
-        guided = widened(proceed(self._at(step, found)))
-        return (guided + (found - sample) / length).to(step.cond.dtype)
-
-    def _projected(self, step: Step, sample: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
-        points: list[torch.Tensor] = []
-        residuals: list[torch.Tensor] = []
-        current = sample
-        for _ in range(self.iterations):
-            uncond = self._at(step, current).uncond if points else step.uncond
-            back = current - half * widened(uncond)
-            points.append(current)
-            residuals.append(back + half * widened(self._at(step, back).cond) - current)
-            points, residuals = points[-self.window - 1 :], residuals[-self.window - 1 :]
-            current = anderson_mixing(points, residuals, self.ridge)
-        return current
-
-    def _at(self, step: Step, sample: torch.Tensor) -> Step:
-        return step.at(sample.to(step.sample.dtype), timestep=step.timestep)
+        sample, _ = projected(step, self.iterations, self.window, self.ridge)
+        return leading_through(step, proceed, sample).to(step.cond.dtype)
 
     def _is_noisy(self, step: Step) -> bool:
         if step.grid_index is None:

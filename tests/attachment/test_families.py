@@ -188,14 +188,14 @@ def test_nothing_waits_for_the_device(tiny):
 
     pipe, watched = pipe_of(tiny), []
     with attach(pipe, [RAAG(), again]) as attachment:
-        guide = attachment._guide
+        guide = attachment._guiding.guide
 
         def watch(*args):
             watched.append(args)
             with NoSynchronisation() if len(watched) > 1 else nullcontext():
                 return guide(*args)
 
-        attachment._guide = watch
+        attachment._guiding.guide = watch
         tiny.draw(pipe)
     assert len(watched) == 3
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from diffusion_guidance import RAAG, DiffIER, attach, detach
-from diffusion_guidance.attachment.attach import _ATTACHED
+from diffusion_guidance.attachment.attached import attached_to
 from diffusion_guidance.attachment.replacement import LOCK
 
 from ..tiny import draw_dit, tiny_dit
@@ -20,7 +20,7 @@ def left(pipe) -> set[str]:
     found = {name for name in HOOKS if getattr(pipe.transformer, name)}
     found |= {"forward"} & set(vars(pipe.transformer)) | {"step", "set_timesteps"} & set(vars(pipe.scheduler))
     found |= {"locked"} if LOCK._is_owned() else set()  # for ever, as other threads see it
-    return found | {"attached" for attachment in _ATTACHED if attachment.pipe is pipe}
+    return found | {"attached" for _ in attached_to(pipe)}
 
 
 def interrupted(function, line: int) -> bool:

@@ -7,6 +7,7 @@ import torch
 from diffusion_guidance import CFG, RAAG, Callback, GuidanceInterval, Trace, attach
 from diffusion_guidance.attachment import skipping
 from diffusion_guidance.attachment.halves import half_of, twice
+from diffusion_guidance.attachment.skip_plan import SkipPlan
 
 from ..tiny import draw_sd3, tiny_sd3
 from ..tiny_families import FAMILIES, relative_error
@@ -126,27 +127,18 @@ def test_both_run_with_a_cache():
         assert attachment.evaluations == 0
 
 
-def test_the_prediction_is_made_up_for_where_the_loop_goes_elsewhere():
+def test_the_prediction_is_made_up_for_where_the_loop_goes_elsewhere(monkeypatch):
     tiny = TINY["StableDiffusion3"]
     pipe, weights = tiny.pipe(), [3.0, 1.0, 3.0, 3.0, 3.0, 3.0]
     with attach(pipe, CFG(weights), skip=False):
         both = tiny.draw(pipe, steps=STEPS)
+    is_read = SkipPlan._is_read
+    monkeypatch.setattr(SkipPlan, "_is_read", lambda plan, index: False)  # beforehand: by nobody
+    monkeypatch.setattr(SkipPlan, "holds", lambda plan: not is_read(plan, plan._run.grid_index))
     with attach(pipe, CFG(weights)) as attachment:
-        needs = attachment._needs_unconditional
-        plan = iter([*[False] * 99])
-        attachment._needs_unconditional = lambda index: next(plan)  # beforehand: nobody
-        run = attachment._guide
-
-        def guide(*args):
-            attachment._skipped_at, attachment._needs_unconditional = -1, needs
-            try:
-                return run(*args)
-            finally:
-                attachment._needs_unconditional = lambda index: next(plan)
-
-        attachment._guide = guide
         assert relative_error(tiny.draw(pipe, steps=STEPS), both) < 1e-6
         assert attachment.evaluations == 4 - 2.5  # 5 steps were skipped, 4 of them evaluated again
+    assert attachment.evaluations == 4 - 2.5  # also after it was taken off
 
 
 def test_halves_at_any_depth():

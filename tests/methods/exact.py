@@ -46,14 +46,15 @@ def flow_times(steps: int) -> Iterator[tuple[float, float]]:
     return itertools.pairwise(pipe.scheduler.sigmas.double().tolist())
 
 
-def noise_network(steps: int) -> tuple[Callable, Callable, list]:
-    """(draw, eps, levels): a tiny Stable Diffusion with DDIM.
+def noise_network(steps: int, prediction_type: str = "epsilon") -> tuple[Callable, Callable, list]:
+    """(draw, eps, levels): a tiny Stable Diffusion with DDIM, whose network's output is taken as `prediction_type`.
 
     `draw(guidance)` gives (first, final) latents; `eps(x, k)` the two noises (c, u) at step k; `levels` the (alpha,
     sigma) of each step in float64, and of the result.
     """
     tiny = BY_NAME["StableDiffusion"]
     pipe = tiny.pipe()
+    pipe.scheduler.register_to_config(prediction_type=prediction_type)
     inputs = tiny.inputs()
     states = torch.cat([inputs["prompt_embeds"], inputs["negative_prompt_embeds"]])
     first = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -67,7 +68,10 @@ def noise_network(steps: int) -> tuple[Callable, Callable, list]:
     def eps(x: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         both = torch.cat([x, x]).float()
         with torch.no_grad():
-            return pipe.unet(both, times[k], encoder_hidden_states=states).sample.double().chunk(2)
+            found = pipe.unet(both, times[k], encoder_hidden_states=states).sample.double()
+        (alpha, sigma), x = levels[k], both.double()
+        as_noise = {"v_prediction": alpha * found + sigma * x, "sample": (x - alpha * found) / sigma}
+        return as_noise.get(prediction_type, found).chunk(2)
 
     def draw(guidance) -> tuple[torch.Tensor, torch.Tensor]:
         with attach(pipe, guidance):

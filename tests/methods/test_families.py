@@ -43,6 +43,8 @@ METHODS = {
     "TSR": lambda: [CFG(3.0), TemporalRescaling(1.2)],
     "FBG": lambda: [FeedbackGuidance(0.8)],
     "CFG-MP": lambda: [CFG(3.0), ManifoldProjection(2)],
+    "DiffIER, gradient": lambda: [CFG(3.0), DiffIER(objective="gradient")],
+    "DiffIER, manifold": lambda: [CFG(3.0), DiffIER(objective="manifold")],
     "dynamic CFG": lambda: [DynamicCFG(lambda x0: -x0.flatten(1).square().mean(1), [1.0, 3.0], decoder=lambda x0: x0)],
 }
 FLOWS_ONLY = ("CFG-MP",)

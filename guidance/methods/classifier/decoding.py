@@ -1,12 +1,11 @@
 """Latents to pictures with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
+from ...core.differentiable import frozen, recomputed
 from ...core.step import Step
 
 
@@ -66,7 +65,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
             latents = latents * _constant(std, latents).view(shape) / scaling + _constant(mean, latents).view(shape)
         else:
             latents = latents / scaling + shift
-        with _no_weight_gradients(vae):
+        with frozen(vae):
             return vae.decode(latents.to(vae.dtype), return_dict=False)[0].float()
 
     def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -76,23 +75,10 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
                 f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to pictures "
                 "(B, C, H, W) in [-1, 1]"
             )
-        # Without dropout there is no random state to keep, and keeping it would wait for the device.
-        return checkpoint(picture, latents, use_reentrant=False, preserve_rng_state=False)
+        return recomputed(picture, latents)
 
     return decode
 
 
 def _constant(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
-
-
-@contextmanager
-def _no_weight_gradients(module: torch.nn.Module) -> Iterator[None]:
-    wanted = [each for each in module.parameters() if each.requires_grad]
-    for each in wanted:
-        each.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for each in wanted:
-            each.requires_grad_(True)
