@@ -1,9 +1,6 @@
 """A sheet and a page of methods compared: conditions over the columns, methods beside the rows."""
 
-import base64
-import io
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from ..core.files import write_atomic
+from . import page
 
 
 if TYPE_CHECKING:
@@ -47,22 +45,18 @@ def write_sheet(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Ro
 
 def write_page(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Row]") -> Path:
     """Write the same as one HTML file that holds its images, at their own size."""
-    over = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join(
-        f"<tr><th>{escape(row.method)}<br><small>{row.evaluations:g} evaluations</small></th>"
+    over = "".join(f"<th>{page.text(head)}</th>" for head in heads)
+    body = (
+        f"<tr><th>{page.text(row.method)}<br><small>{row.evaluations:g} evaluations</small></th>"
         + "".join(
-            f'<td><img alt="{escape(head)}" src="{_data(image)}"><br><small>{escape(text)}</small></td>'
+            f"<td>{page.image(image, head)}<br><small>{page.text(text)}</small></td>"
             for head, image, text in zip(heads, row.images, row.texts, strict=True)
         )
         + "</tr>\n"
         for row in rows
     )
     style = "body{font-family:sans-serif}th{max-width:16em;overflow-wrap:anywhere}img{min-width:128px}"
-    text = (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{style}</style>\n<h1>{escape(title)}</h1>\n<table>\n<tr><th></th>{over}</tr>\n{body}</table></html>\n"
-    )
-    return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return page.write_page(path, title, [f"<table>\n<tr><th></th>{over}</tr>\n", *body, "</table>"], style)
 
 
 def _tile(image: Image.Image) -> Image.Image:
@@ -83,9 +77,3 @@ def _lines(text: str, width: int) -> list[str]:
 def _write(pen: ImageDraw.ImageDraw, x: int, y: int, lines: Sequence[str]) -> None:
     for number, line in enumerate(lines):
         pen.text((x, y + number * LINE), line, fill="black", font_size=11)
-
-
-def _data(image: Image.Image) -> str:
-    file = io.BytesIO()
-    image.save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -1,10 +1,13 @@
-"""Tell generated images from real ones: calibrate a detector on real images, then score files with it.
+"""Tell generated images from real ones: calibrate a detector on real images, score files, measure the detector.
 
     # Once: a threshold that 5 % of real images fall below. Give images like those you will judge.
     diffusion-guidance detect calibrate photos/ --encoder timm:vit_large_patch14_dinov2.lvd142m --out detector.json
 
     # Then: a row for each image, with the verdict "real", "generated" or "unsure".
     diffusion-guidance detect score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv
+
+    # How well does it tell these apart, as they are and re-encoded? AUROC with intervals, a plot, a page.
+    diffusion-guidance detect measure photos/ generated/ --out measured
 
 Without --calibration there are scores and no verdicts; a lower score means generated. Without --out the rows are
 printed as CSV. A killed run goes on when the same command is given again, and ends with the same bytes; files that were
@@ -26,6 +29,7 @@ from .parser import Parser, kind, path
 ENCODER = "timm:vit_large_patch14_dinov2.lvd142m"
 METHODS = ("rigid", "minder")
 MAX_PIXELS = 89_478_485
+SOURCE = "file, folder, or a glob in quotes; ** crosses folders"
 
 
 def parser(prog: str) -> Parser:
@@ -42,15 +46,20 @@ def parser(prog: str) -> Parser:
     calibrate.add_argument("--unsure-rate", type=kind(number), metavar="RATE", help=text)
     score.add_argument("--calibration", type=path, metavar="FILE", help="what calibrate wrote")
     score.add_argument("--out", type=path, metavar="FILE", help=".csv or .jsonl (default: print CSV)")
+    text = "how well real and generated images are told apart, as they are, as JPEG and resized"
+    measure = commands.add_parser("measure", help=text, description=text)
+    measure.add_argument("real", metavar="REAL", help=f"of real images: {SOURCE}")
+    measure.add_argument("fake", metavar="FAKE", help="of generated ones")
+    measure.add_argument("--out", type=path, required=True, metavar="FOLDER", help="for scores, report, plot and page")
     for sub in (calibrate, score):
-        add_files(sub)
+        sub.add_argument("paths", nargs="+", metavar="PATH", help=SOURCE)
+    for sub in (calibrate, score, measure):
+        add_reading(sub)
         add_detector(sub)
     return parse
 
 
-def add_files(parser: Parser) -> None:
-    text = "file, folder, or a glob in quotes; ** crosses folders"
-    parser.add_argument("paths", nargs="+", metavar="PATH", help=text)
+def add_reading(parser: Parser) -> None:
     add_batch_size(parser, 32, "files read at once")
     text = "threads that read and resize files (default 4)"
     parser.add_argument("--workers", type=kind(at_least(1)), default=4, metavar="N", help=text)

@@ -90,11 +90,13 @@ def encoder_cautions(identity: Mapping) -> list[str]:
     return [f"the encoder {name} is not the paper's (DINOv2 ViT-L/14), so the paper's accuracy does not hold for it"]
 
 
-def difference_cautions(kinds: Mapping[tuple[str, int], int], known: ImageKinds, whose: str) -> list[str]:
+def difference_cautions(
+    kinds: Mapping[tuple[str, int], int], known: ImageKinds, whose: str, what: str = "images"
+) -> list[str]:
     """Of images that are not like the `known` ones; `kinds` has format and pixels, and how many images have them."""
     other = sum(count for kind, count in kinds.items() if not known.holds(kind))
-    what = f"{other} of {sum(kinds.values())} images differ in format or size from {whose} ({known})"
-    return [f"{what}, and scores depend on both"] if other else []
+    said = f"{other} of {sum(kinds.values())} {what} differ in format or size from {whose} ({known})"
+    return [f"{said}, and scores depend on both"] if other else []
 
 
 def sanity_table(checks: Sequence[Check], rate: float) -> str:

@@ -108,18 +108,26 @@ CORRUPTIONS: Mapping[str, tuple[str, float, Corruption]] = {
     **{f"noise {s}": ("noise", s, partial(_noisy, sigma=s)) for s in (0.01, 0.03)},
 }
 
+#: What images go through on their way to a reader: the rows of `detect measure`.
+RECODINGS: Mapping[str, tuple[str, float, Corruption]] = {
+    "none": CORRUPTIONS["none"],
+    "jpeg 90": ("jpeg", 90, partial(encoded, kind="JPEG", quality=90)),
+    **{name: CORRUPTIONS[name] for name in ("jpeg 75", "jpeg 50", "resize 0.5")},
+}
+_KNOWN = {**CORRUPTIONS, **RECODINGS}
+
 
 def corrupt(images: torch.Tensor, name: str) -> torch.Tensor:
-    """`images` (B, 3, H, W) in [0, 1] after a corruption of `CORRUPTIONS`, then as a PNG file would hold them.
+    """`images` (B, 3, H, W) in [0, 1] after one of `CORRUPTIONS` or `RECODINGS`, then as a PNG file would hold them.
 
     Both sides of a comparison go through the same, so no file format and no number of bits tells them apart.
 
     Raises:
         ValueError: an unknown corruption.
     """
-    if name not in CORRUPTIONS:
-        raise ValueError(f"unknown corruption {name!r}; known are {', '.join(CORRUPTIONS)}")
-    return (CORRUPTIONS[name][2](images) * 255).round().clamp(0, 255) / 255
+    if name not in _KNOWN:
+        raise ValueError(f"unknown corruption {name!r}; known are {', '.join(_KNOWN)}")
+    return (_KNOWN[name][2](images) * 255).round().clamp(0, 255) / 255
 
 
 def _cumulative(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from ..images.reading import MAX_PIXELS, Skipped, read_picture
+from .corruptions import corrupt
 from .results import FIELDS, file_stamp
 from .rigid import Detector
 
@@ -24,7 +25,11 @@ def batched(paths: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def score_files(
-    detector: Detector, batches: Iterable[Sequence[str]], workers: int = 2, max_pixels: int = MAX_PIXELS
+    detector: Detector,
+    batches: Iterable[Sequence[str]],
+    workers: int = 2,
+    max_pixels: int = MAX_PIXELS,
+    change: str = "none",
 ) -> Iterator[list[dict]]:
     """For each batch of paths its rows, with `FIELDS`; `error` says why a file has no score.
 
@@ -35,12 +40,13 @@ def score_files(
         detector: its encoder has a size, so that images of all sizes make one batch.
         workers: threads.
         max_pixels: larger images get an error; see `read_picture`.
+        change: of `corruptions`, that every image goes through first.
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[list[Future]] = deque()
         try:
             for batch in batches:
-                waiting.append([pool.submit(load, detector, path, max_pixels) for path in batch])
+                waiting.append([pool.submit(load, detector, path, max_pixels, change) for path in batch])
                 if len(waiting) > 1:
                     yield _score(detector, waiting.popleft())
             while waiting:
@@ -50,7 +56,7 @@ def score_files(
 
 
 def load(
-    detector: Detector, path: str, max_pixels: int = MAX_PIXELS
+    detector: Detector, path: str, max_pixels: int = MAX_PIXELS, change: str = "none"
 ) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
     """The row of one file, and what the detector prepared of it; None if it is not scored, and `error` says why."""
     row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
@@ -62,8 +68,10 @@ def load(
     if picture.blank:
         return row | {"error": "blank: every pixel has the same colour"}, None
     try:
-        return row, detector.prepare(picture.pixels[None].float().div_(255))
-    except (RuntimeError, MemoryError) as error:  # of memory: one huge image must not end the run
+        image = picture.pixels[None].float().div_(255)
+        return row, detector.prepare(image if change == "none" else corrupt(image, change))
+    # Of memory, or of a side that is too long for a format: one huge image must not end the run.
+    except (RuntimeError, MemoryError, OSError, ValueError) as error:
         return row | {"error": f"cannot be prepared: {' '.join(str(error).split())[:150]}"}, None
 
 

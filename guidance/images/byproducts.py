@@ -23,7 +23,7 @@ WITH_REPORT = frozenset(
         *("frechet", "alignment", "accuracy", "kid", "clip_score", "inception_score", "cmmd"),
         *("precision", "recall", "density", "coverage", "vendi", "saturation", "contrast"),
     )
-) | {"report.json", "report.md"}
+) | {"report.json", "report.md", "report.html", "measure.png"}
 
 
 def left_out(folder: str, names: Iterable[str]) -> dict[str, str]:

@@ -343,6 +343,17 @@ CALIBRATE = [
 ENCODER = ["--encoder", "local:encoder"]
 DETECT = [
     ([], "the following arguments are required: command"),
+    (["measure", "real"], "required: FAKE, --out"),
+    (["measure", "missing", "scenes", *ENCODER, "--out", "new"], "no file or folder missing"),
+    (["measure", "real", "missing*", *ENCODER, "--out", "new"], "nothing matches"),
+    (["measure", "real", "empty", *ENCODER, "--out", "new"], "no files in empty"),
+    (["measure", "real", "scenes", *ENCODER, "--out", "file"], "file"),
+    (["measure", "real", "scenes", *ENCODER, "--out", ""], "an empty path"),
+    (["measure", "real", "scenes", *ENCODER, "--out", "new", "--max-pixels", "999999999"], "Pillow itself"),
+    (["measure", "real", "scenes", *ENCODER, "--out", "new", "--draws", "0"], "must be at least 1"),
+    (["measure", "real", "scenes", "--encoder", "magic:x", "--out", "new"], "magic"),
+    (["measure", "real", "real/0*.png", *ENCODER, "--out", "new"], "10 images are real and generated at once"),
+    (["measure", "real/0*.png", "module.py", *ENCODER, "--out", "new"], "none of the generated images could be scored"),
     (["score", "missing", *ENCODER], "no file or folder missing"),
     (["score", "real", "missing*", *ENCODER], "nothing matches"),
     (["score", "empty", *ENCODER], "no files"),

@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[int, Callable[[], dict]]] = {
         1: lambda: {"attach": attach, "pipe": tiny("StableDiffusion3")},
         2: lambda: {"guide": _Guide(), "pipe": tiny("DiT"), "batches": [[0, 1]]},
     },
+    "detect": {0: lambda: {"real_images": _images(4), "generated_images": _images(4) ** 2}},
     "diffier": {0: lambda: {"pipe": tiny("StableDiffusion3"), "prompt": "a cat"}},
     "elucd": {
         0: lambda: {
