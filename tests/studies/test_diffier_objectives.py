@@ -12,11 +12,15 @@ def test_steps_are_the_most_that_the_budget_allows():
         for budget in (10, 20)
     }
     assert found == {
-        **{("CFG", 10): 10, ("CFG", 20): 20},
+        ("CFG", 10): 10,
+        ("CFG", 20): 20,
         **{(kind, budget): budget // 2 for kind in ("pair", "renoise", "gradient") for budget in (10, 20)},
-        **{("manifold", 10): 6, ("manifold", 20): 12},  # 6 + 2 * 2, 12 + 2 * 4
-        **{("manifold, 3 iterations", 10): 4, ("manifold, 3 iterations", 20): 7},  # 4 + 6 * 1, 7 + 6 * 2
-        **{("gradient, backward counted", 10): 3, ("gradient, backward counted", 20): 5},  # 3 + 3 * 2, 5 + 3 * 4
+        ("manifold", 10): 6,
+        ("manifold", 20): 12,  # 6 + 2 * 2, 12 + 2 * 4
+        ("manifold, 3 iterations", 10): 4,
+        ("manifold, 3 iterations", 20): 7,  # 4 + 6 * 1, 7 + 6 * 2
+        ("gradient, backward counted", 10): 3,
+        ("gradient, backward counted", 20): 5,  # 3 + 3 * 2, 5 + 3 * 4
     }
 
 
