@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from tqdm import tqdm
 
 from ..core.files import file_digest
 from ..core.locking import locked_file
-from ..detection.results import ResultFile, encode_rows, settings_path
+from ..detection.cautions import READING, ImageKinds, difference_cautions, encoder_cautions, sanity_table
+from ..detection.results import ResultFile, encode_rows, note, settings_path
 from ..detection.rigid import Detector
+from ..detection.sanity import SAMPLES, sanity_check
 from ..detection.scoring import batched, score_files
 from ..detection.threshold import Calibration, calibrate, needed_samples
 from ..images.listing import list_files
-from ..images.reading import MAX_PIXELS
+from ..images.reading import MAX_PIXELS, Picture, read_picture
 from ..networks.encoders import Encoder, load_encoder
 from .failures import DONE, PARTLY
 from .options import find_device
@@ -35,6 +38,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.scores: list[float] = []
         self.paths: list[str] = []  # of the scores
+        self.kinds: Counter[tuple[str, int]] = Counter()  # format and pixels
         self.errors: list[str] = []
 
     def add(self, row: dict) -> None:
@@ -46,6 +50,7 @@ class Tally:
             self.counts[row["verdict"] or "scored"] += 1
             self.scores.append(float(row["score"]))
             self.paths.append(row["path"])
+            self.kinds[row["format"], int(row["width"]) * int(row["height"])] += 1
 
     def report(self) -> None:
         """To stderr, since rows may go to stdout."""
@@ -69,26 +74,53 @@ def run_calibrate(args: Namespace) -> Tally:
     if tally.errors and not args.skip_errors:
         print("no calibration was written: take those files out, or give --skip-errors", file=sys.stderr)
         return tally
-    scores = torch.tensor(distinct(tally), dtype=torch.float64)
+    files = distinct(tally)
+    scores = torch.tensor([*files.values()], dtype=torch.float64)
     found = calibrate(scores, args.false_positive_rate, detector.identity, args.unsure_rate)
+    checks = sanity_check(detector, pictures([*files], args.max_pixels), found.threshold)
+    found = replace(found, images=ImageKinds.of(tally.kinds), sanity=checks)
     found.save(args.out)
     low, high = found.interval
     print(f"threshold {found.threshold:.6f} (95 % interval {low:.6f} to {high:.6f}) from {found.samples} images")
+    print(sanity_table(checks, args.false_positive_rate))
+    warn(found.cautions)
     return tally
 
 
-def distinct(tally: Tally) -> list[float]:
-    """The scores of files with different bytes: a file that is there twice says nothing more about real images."""
-    scores = {file_digest(path): score for path, score in zip(tally.paths, tally.scores, strict=True)}
-    if copies := len(tally.scores) - len(scores):
+def distinct(tally: Tally) -> dict[str, float]:
+    """Scores by path, of files with different bytes: one that is there twice says nothing more about real images."""
+    first: dict[str, tuple[str, float]] = {}
+    for path, score in zip(tally.paths, tally.scores, strict=True):
+        first.setdefault(file_digest(path), (path, score))
+    if copies := len(tally.scores) - len(first):
         print(f"{copies} files are copies of others, or the same ones; each counts once", file=sys.stderr)
-    return list(scores.values())
+    return dict(first.values())
+
+
+def pictures(paths: Sequence[str], max_pixels: int) -> Iterator[torch.Tensor]:
+    """Some of these images, (1, 3, H, W) in [0, 1], spread over the list."""
+    chosen = paths[:: -(-len(paths) // SAMPLES)]
+    for path in tqdm(chosen, desc="sanity check", unit="image"):
+        if isinstance(picture := read_picture(path, max_pixels), Picture):
+            yield picture.pixels[None].float().div_(255)
+
+
+def warn(cautions: Iterable[str]) -> None:
+    for caution in cautions:
+        print(f"caution: {caution}", file=sys.stderr)
 
 
 def run_score(args: Namespace) -> Tally:
     calibration = Calibration.load(args.calibration) if args.calibration else None
-    tally = run(args, make_detector(args, calibration))
+    detector = make_detector(args, calibration)
+    tally = run(args, detector)
     tally.report()
+    cautions = encoder_cautions(detector.identity) if calibration is None else calibration.cautions
+    if calibration is not None and calibration.images is not None:
+        cautions += difference_cautions(tally.kinds, calibration.images, "those of the calibration")
+    warn(cautions)
+    if args.table is not None:
+        note(args.table, {"cautions": cautions, "reading": READING})
     return tally
 
 
@@ -138,7 +170,7 @@ def run(args: Namespace, detector: Detector) -> Tally:
             again = (batch for position, batch in enumerate(listed()) if position in changed)
             results.replace(changed, scored(again), args.batch_size)
         batches = results.resume(listed(), tally.add)
-    with tqdm(total=args.files, initial=tally.counts.total(), unit="file") as progress:
+    with tqdm(total=args.files, initial=tally.counts.total(), unit="file", desc="scoring") as progress:
         for rows in scored(batches):
             if args.table is None:
                 sys.stdout.buffer.write(encode_rows(rows, ".csv"))

@@ -99,6 +99,7 @@ class ResultFile:
             if not beside.is_file():
                 raise ValueError(f"{path} exists and holds no results of ours; give another name")
             before = _read_settings(beside)
+            before.pop("notes", None)
             other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
             if other:
                 raise ValueError(f"{path} was made with another {', '.join(other)}; give another name, or --overwrite")
@@ -183,6 +184,12 @@ class ResultFile:
 def settings_path(path: str | os.PathLike) -> Path:
     """Where the settings of a file of results lie."""
     return Path(f"{os.fspath(path)}.json")
+
+
+def note(path: str | os.PathLike, notes: dict) -> None:
+    """Put what a reader of a file of results should know next to its settings; a later run may note something else."""
+    beside = settings_path(path)
+    write_json(beside, _read_settings(beside) | {"notes": notes})
 
 
 def _read_settings(path: Path) -> dict:

@@ -4,8 +4,10 @@ No training, and no generated pictures: an encoder of real pictures hardly notic
 more on a generated one. A low similarity means generated.
 
 The paper does not report where the noise is added, on which range of pixels, and which feature of the encoder is
-compared. Our reading: after the encoder's mean and standard deviation, on those normalised values, and the pooled
-feature that the encoder gives (of DINOv2 in timm, the class token).
+compared. Our reading, which reports and calibrations hold as `cautions.READING`: the noise goes to the encoder's input,
+after its resize, mean and standard deviation, and is not clipped; lambda is in units of those normalised values, so
+0.05 is about 3 of 255 grey levels for ImageNet's; the feature is the pooled one that the encoder gives (of DINOv2 in
+timm, the class token after the last norm).
 """
 
 from collections.abc import Callable, Iterable

@@ -12,6 +12,7 @@ from scipy import stats
 
 from ..core.files import write_json
 from ..core.json_files import read_json
+from .cautions import READING, Check, ImageKinds, encoder_cautions
 
 
 CONFIDENCE = 0.95
@@ -29,6 +30,8 @@ class Calibration:
         false_positive_rate: the part of real pictures that may be called generated.
         samples: how many real pictures it rests on.
         identity: of the detector whose scores these were; of no other are they true.
+        images: formats and sizes of those images, where they were files.
+        sanity: what the threshold says of images that nobody generated; see `sanity_check`.
 
     Raises:
         ValueError: an end or the threshold is not finite, or the ends of a band are reversed.
@@ -40,6 +43,8 @@ class Calibration:
     false_positive_rate: float
     samples: int
     identity: dict
+    images: ImageKinds | None = None
+    sanity: tuple[Check, ...] = ()
 
     def __post_init__(self) -> None:
         for name, ends in (("interval", self.interval), ("unsure", self.unsure)):
@@ -57,9 +62,15 @@ class Calibration:
         """ "real", "generated" or "unsure" for each of the scores (B,). Waits for the device."""
         return [VERDICTS[code] for code in self.codes(torch.as_tensor(scores)).tolist()]
 
+    @property
+    def cautions(self) -> list[str]:
+        """Why verdicts may be wrong, a sentence each."""
+        found = [caution for check in self.sanity for caution in check.cautions(self.false_positive_rate)]
+        return encoder_cautions(self.identity) + found
+
     def save(self, path: str | os.PathLike) -> Path:
-        """Write all this as JSON, atomically."""
-        return write_json(path, asdict(self))
+        """Write all this as JSON, atomically, with its cautions and how the paper was read."""
+        return write_json(path, asdict(self) | {"cautions": self.cautions, "reading": READING})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Calibration":
@@ -67,15 +78,22 @@ class Calibration:
         try:
             fields = read_json(path)
             ends = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("interval", "unsure")}
+            images, checks = fields.get("images"), fields.get("sanity", ())
             return cls(
                 float(fields["threshold"]),
                 **ends,
                 false_positive_rate=float(fields["false_positive_rate"]),
                 samples=int(fields["samples"]),
                 identity=dict(fields["identity"]),
+                images=images and ImageKinds(tuple(map(str, images["formats"])), _pair(images["pixels"])),
+                sanity=tuple(Check(str(c["images"]), int(c["samples"]), int(c["generated"])) for c in checks),
             )
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"cannot read a calibration from {path}: {error!r}") from None
+
+
+def _pair(values: Sequence) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
 
 
 def needed_samples(false_positive_rate: float) -> int:

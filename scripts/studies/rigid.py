@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from diffusion_guidance.core.files import write_atomic
 from diffusion_guidance.detection import Encoder, load_encoder, random_encoder
+from diffusion_guidance.detection.cautions import READING
 from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt, detection_figures
 from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
@@ -146,7 +147,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
         for setting, detector in (("published", Detector.published(encoder)), ("chosen", chosen)):
             rows += table(name, setting, detector, world, run)
     facts = {"samples": count, "splits": "test; settings chosen on validation", "validation": validation}
-    return facts | {"seeds": span(count)}, rows
+    return facts | {"seeds": span(count), "reading": READING}, rows
 
 
 STUDY = Study(

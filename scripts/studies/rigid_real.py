@@ -23,6 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.detection.cautions import READING
 from diffusion_guidance.detection.corruptions import detection_figures, encoded
 from diffusion_guidance.detection.rigid import Detector, gaussian_blur
 from diffusion_guidance.evaluation import markdown_table
@@ -190,7 +191,8 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
     pairs = [pair for pair in pairs if run.wanted([{"kind": pair.kind}])]
     rows = [row(pair, *detectors, run.work / "scores") for pair in tqdm(pairs, unit="pair")]
     names = [detector.encoder.name for detector in detectors]
-    return {"encoders": names, "noise": 0.05, "draws": 1, "encoding": "JPEG 90", "setting": SETTING}, rows
+    facts = {"encoders": names, "noise": 0.05, "draws": 1, "encoding": "JPEG 90", "setting": SETTING}
+    return facts | {"reading": READING}, rows
 
 
 STUDY = Study(

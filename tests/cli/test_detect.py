@@ -75,12 +75,38 @@ def test_calibrate_then_score(world, tmp_path, call):
         score = float(row["score"])
         assert row["verdict"] == ("generated" if score < low else "real" if score > high else "unsure")
     assert {row["verdict"] for row in rows} >= {"real", "unsure"}
-    assert err.strip().splitlines()[-1].endswith(f"{sum(row['verdict'] == 'unsure' for row in rows)} unsure")
+    assert f", {sum(row['verdict'] == 'unsure' for row in rows)} unsure\n" in err
 
     assert call(*arguments, "--out", tmp_path / "r.jsonl")[0] == 0
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [(line["path"], line["verdict"]) for line in lines] == [(row["path"], row["verdict"]) for row in rows]
     assert list(csv.DictReader(call(*arguments)[1].splitlines())) == rows  # without --out, printed
+
+
+def test_cautions_are_printed_and_kept(world, tmp_path, call):
+    _, out, err = call("calibrate", world / "real", "--out", tmp_path / "c.json")
+    calibration = json.loads((tmp_path / "c.json").read_text())
+    assert [check["samples"] for check in calibration["sanity"]] == [40] * 3  # every second image
+    assert all(check["images"] in out for check in calibration["sanity"])
+    assert calibration["images"] == {"formats": ["PNG"], "pixels": [480, 480]}
+    said = calibration["cautions"]
+    assert "not the paper's (DINOv2" in said[0]
+    assert all(f"caution: {caution}\n" in err for caution in said)
+
+    other = tmp_path / "in"
+    other.mkdir()
+    for name, size in (("a.png", (24, 20)), ("b.png", (60, 60)), ("c.jpg", (24, 20)), ("d.jpg", (60, 60))):
+        Image.linear_gradient("L").resize(size).save(other / name)
+    different = "3 of 4 images differ in format or size from those of the calibration (PNG, 480 pixels)"
+    for name, options in (("plain", ()), ("judged", ("--calibration", tmp_path / "c.json"))):
+        for _ in range(2):  # the second goes on, and says the same
+            code, _, err = call("score", other, "--out", tmp_path / f"{name}.csv", *options)
+            notes = json.loads((tmp_path / f"{name}.csv.json").read_text())["notes"]
+            assert code == 0 and notes["reading"] == calibration["reading"]
+            found = notes["cautions"]
+            assert all(f"caution: {caution}\n" in err for caution in found)
+            assert found[:-1] == said if options else found == said[:1]
+            assert found[-1].startswith(different) == bool(options)
 
 
 def test_a_calibration_of_another_detector_is_refused(world, tmp_path, call):

@@ -1,12 +1,14 @@
 """Calibration: the threshold's interval and the rate it promises, by exact binomials and by simulation."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from diffusion_guidance.detection.cautions import READING, Check, ImageKinds
 from diffusion_guidance.detection.threshold import Calibration, calibrate, needed_samples
 
 
@@ -70,6 +72,16 @@ def test_a_wider_band_of_unsure():
 def test_saved_and_loaded(tmp_path):
     found = calibrate(torch.from_numpy(scores(100)), 0.1, IDENTITY)
     assert Calibration.load(found.save(tmp_path / "a" / "calibration.json")) == found
+    checked = replace(found, images=ImageKinds(("GIF", "PNG"), (64, 4096)), sanity=(Check("uniform noise", 50, 3),))
+    path = checked.save(tmp_path / "checked.json")
+    assert Calibration.load(path) == checked
+    fields = json.loads(path.read_text())
+    assert fields["cautions"] == checked.cautions and len(checked.cautions) == 2
+    assert fields["reading"] == READING
+    for wrong in ({"images": 3}, {"images": {"formats": []}}, {"sanity": 3}, {"sanity": [3]}, {"sanity": [{}]}):
+        path.write_text(json.dumps(fields | wrong))
+        with pytest.raises(ValueError, match="cannot read a calibration from"):
+            Calibration.load(path)
     for text in ("", "[]", '{"threshold": 1}', '{"threshold": 1, "interval": 3}', "\x00"):
         (tmp_path / "broken.json").write_text(text)
         with pytest.raises(ValueError, match="cannot read a calibration from"):
