@@ -4,7 +4,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test docs bench study benchmarks clean
 
-demo: $(STAMP)  ## draw pictures with the shipped checkpoint: out/demo
+demo: $(STAMP)  ## draw with the shipped checkpoints: out/demo
 	$(VENV)/bin/diffusion-guidance demo
 
 test: $(STAMP)  ## lint, format and all tests, in two processes of one thread each

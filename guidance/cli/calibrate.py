@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import at_least, number
-from .generate import check_call
+from .check_call import check_call
 from .options import Asked, Model, add_batch_size
 from .parser import Parser, kind, path
 

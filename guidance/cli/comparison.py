@@ -1,7 +1,6 @@
 """What `generate --compare` does: the same prompts and seeds with each method, as one sheet and one page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,26 +11,14 @@ from ..core.configuration import to_config
 from ..evaluation.effective import FIELD, EffectiveWeight
 from ..evaluation.sampling import Job, sample
 from ..evaluation.settings import keep_settings
-from .comparison_sheet import write_page, write_sheet
-from .guidance import parse
+from .comparison_sheet import Row, write_page, write_sheet
+from .guidance import OWN, parse_method
 
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from ..core.callback import Callback, Guide
-
-OWN = "none"  # the name of the row in which the pipeline's own guidance draws
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method: `texts` under each of its `images`, which have the order of the columns."""
-
-    method: str
-    evaluations: float
-    images: Sequence[Image.Image]
-    texts: Sequence[str]
 
 
 def methods(texts: Sequence[str]) -> "list[tuple[str, list[Callback]]]":
@@ -42,7 +29,7 @@ def methods(texts: Sequence[str]) -> "list[tuple[str, list[Callback]]]":
     """
     if twice := [text for text in texts if texts.count(text) > 1]:
         raise ValueError(f"--compare {twice[0]} is there twice; give it once")
-    return [(text, [] if text == OWN else [parse(text)]) for text in texts]
+    return [(text, parse_method(text)) for text in texts]
 
 
 def compare(

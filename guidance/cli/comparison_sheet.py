@@ -1,9 +1,9 @@
 """A sheet and a page of methods compared: conditions over the columns, methods beside the rows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
@@ -11,14 +11,21 @@ from ..core.files import write_atomic
 from . import page
 
 
-if TYPE_CHECKING:
-    from .comparison import Row
-
 SIDE = 144  # pixels of a tile's longer side on the sheet, or the next multiple of a small image's
 MARGIN, LINE, LETTER = 8, 14, 6.6  # pixels: between tiles, of a line of text, of a letter at most
 
 
-def write_sheet(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Row]") -> Path:
+@dataclass(frozen=True)
+class Row:
+    """One method: `texts` under each of its `images`, which have the order of the columns."""
+
+    method: str
+    evaluations: float
+    images: Sequence[Image.Image]
+    texts: Sequence[str]
+
+
+def write_sheet(path: Path, title: str, heads: Sequence[str], rows: Sequence[Row]) -> Path:
     """Write the PNG. Names of methods are wrapped beside their rows; `heads` over the columns."""
     tiles = [[_tile(image) for image in row.images] for row in rows]
     width, height = (max(tile.size[axis] for row in tiles for tile in row) for axis in (0, 1))
@@ -43,7 +50,7 @@ def write_sheet(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Ro
     return write_atomic(path, canvas.save)
 
 
-def write_page(path: Path, title: str, heads: Sequence[str], rows: "Sequence[Row]") -> Path:
+def write_page(path: Path, title: str, heads: Sequence[str], rows: Sequence[Row]) -> Path:
     """Write the same as one HTML file that holds its images, at their own size."""
     over = "".join(f"<th>{page.text(head)}</th>" for head in heads)
     body = (

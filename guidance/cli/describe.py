@@ -9,8 +9,8 @@ The pipeline is called once, guided, with few steps:
 import inspect
 from argparse import Namespace
 
+from .check_call import check_call
 from .failures import blaming
-from .generate import check_call
 from .options import Asked, Call, Model
 from .parser import Parser
 

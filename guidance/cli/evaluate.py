@@ -38,7 +38,7 @@ def parser(prog: str) -> Parser:
         add_seeds(sub)
         Call.add(sub, one=sub is run_parser)
     Guided.add(run_parser)
-    text = "callbacks as for --guidance, separated by blanks, in which {weight} stands for each weight; or none"
+    text = "callbacks as for --guidance, separated by blanks ({weight} is each weight in turn); a .json file; none"
     sweep_parser.add_argument("--method", action="append", required=True, metavar="TEXT", help=text)
     sweep_parser.add_argument("--weights", type=kind(parse_numbers), required=True, metavar="LIST", help="as 1.5,3,6")
     steps = kind(partial(parse_numbers, kind=at_least(1)))

@@ -18,9 +18,9 @@ from ..evaluation.sources import stored_extractor
 from ..evaluation.store import ChunkStore
 from ..evaluation.study import Subject, measure_setting, row_name
 from ..evaluation.summary import estimates_row, summarise
+from .check_call import check_call
 from .failures import blaming
-from .generate import check_call
-from .guidance import parse
+from .guidance import OWN, parse_method
 from .measuring import SHEET, Compared, Measuring
 from .options import Call, Model
 
@@ -46,22 +46,21 @@ class Setting:
     @property
     def own_weight(self) -> float | None:
         """The weight of the pipeline itself, where it is the method."""
-        return self.weight if self.short == "none" else None
+        return self.weight if self.short == OWN else None
 
     @property
     def line(self) -> str:
         """How curves call it."""
-        return "cfg" if self.text == "none" else self.text
+        return "cfg" if self.text == OWN else self.text
 
 
 def plan(methods: Sequence[str], weights: Sequence[float]) -> list[Setting]:
     """Every setting of a sweep; exactly the weight that is given is used."""
     settings = []
     for text in dict.fromkeys(methods):
-        for weight in dict.fromkeys(weights) if "{weight}" in text or text == "none" else [None]:
+        for weight in dict.fromkeys(weights) if "{weight}" in text or text == OWN else [None]:
             short = text if weight is None else text.replace("{weight}", exact(weight))
-            guidance = [] if text == "none" else [parse(part) for part in short.split() or [""]]
-            settings.append(Setting(text, short, guidance, weight))
+            settings.append(Setting(text, short, parse_method(short), weight))
     return settings
 
 

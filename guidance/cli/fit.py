@@ -40,7 +40,7 @@ def parser(prog: str) -> Parser:
 def run(args: Namespace) -> None:
     from ..evaluation.sampling import sample
     from ..methods.fit import fit_raag
-    from .generate import check_call
+    from .check_call import check_call
 
     if args.out.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError("--out of fit ends in .png, .pdf or .svg")

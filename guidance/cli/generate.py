@@ -23,10 +23,10 @@ A run that was killed goes on where it stopped when the same command is given ag
 
 import textwrap
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .check_call import check_call
 from .failures import blaming
 from .methods import described
 from .options import Asked, Call, Guided, Model, add_batch_size, add_seeds
@@ -50,7 +50,7 @@ def parser(prog: str) -> Parser:
     text = "draw an image of ours again, with all that it says about itself"
     Asked.add(parse).add_argument("--from", type=path, dest="source", metavar="IMAGE", help=text)
     Guided.add(parse)
-    text = "a row of a sheet, written as --guidance is, or none; give it once for each method"
+    text = "a row of a sheet: callbacks as for --guidance, separated by blanks; a .json file; none"
     parse.add_argument("--compare", action="append", default=[], metavar="METHOD", help=text)
     Call.add(parse)
     add_seeds(parse, default="0")
@@ -154,24 +154,3 @@ def draw(
     print(f"{drawn} images drawn, {len(jobs) - drawn} were there already: {out}")
     for paths in filter(None, (store.publish() for store in stores)):
         print(f"trace: {', '.join(map(str, paths))}")
-
-
-def check_call(pipe: "DiffusionPipeline", asked: "Sequence[str | int]", call: Mapping[str, object]) -> None:
-    """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
-    import inspect
-
-    known, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
-    highest = max((each for each in asked if isinstance(each, int)), default=None)
-    given = "prompt" if highest is None else "class_labels"
-    if given not in known:
-        other = "--classes" if "class_labels" in known else "--prompt"
-        raise ValueError(f"{name} takes no {given}; give {other}")
-    classes = getattr(getattr(pipe, "transformer", None), "config", {}).get("num_embeds_ada_norm")
-    if highest is not None and classes is not None and highest >= classes:
-        raise ValueError(f"{name} has class ids from 0 to {classes - 1}, got {highest}")
-    open_ended = any(value.kind is value.VAR_KEYWORD for value in known.values())
-    if not open_ended and (unknown := set(call) - set(known)):
-        raise ValueError(f"{name} takes no argument {', '.join(sorted(unknown))}")
-    needed = {key for key, value in known.items() if value.default is value.empty and value.kind.name[:3] != "VAR"}
-    if missing := needed - set(call) - {given}:
-        raise ValueError(f"{name} also needs {', '.join(sorted(missing))}, which this command cannot give")

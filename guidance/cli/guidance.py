@@ -13,6 +13,9 @@ from ..core.kinds import find_kind
 from ..core.short_form import parse_arguments
 
 
+OWN = "none"  # the pipeline's own guidance
+
+
 def parse(text: str) -> Callback:
     """One callback: `raag:w_max=18`, `AdaptiveProjectedGuidance:guidance_scale=5`, or `package.module:Class:share=0.5`.
 
@@ -26,6 +29,13 @@ def parse(text: str) -> Callback:
     if (guider := _guider(name.strip())) is not None:
         return _guided(guider, parse_arguments(rest))
     return parse_guidance(text)
+
+
+def parse_method(text: str) -> list[Callback]:
+    """A row of a comparison or sweep: callbacks separated by blanks, a .json file of them, or `none`."""
+    if text.endswith(".json"):
+        return load(Path(text))
+    return [] if text == OWN else [parse(part) for part in text.split() or [""]]
 
 
 def load(file: Path) -> list[Callback]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .check_call import check_call
 from .failures import DIFFERENT, DONE, blaming
 from .options import Model
 from .parser import Parser, path
@@ -57,7 +58,6 @@ def load(model: Model, record: "Record", image: Path) -> "DiffusionPipeline":
     """The pipeline, in the number format of the record, which must be of its weights and take its call."""
     from ..evaluation.identity import pipeline_weights, versions
     from ..evaluation.record import checkpoint_digest
-    from .generate import check_call
 
     pipe = replace(model, dtype=record.dtype).load()
     check_call(pipe, [record.condition], record.call)

@@ -35,7 +35,8 @@ BATCH = {"digits": 250, "shapes": 150}
 def guidance(given: Mapping, trace: Trace) -> list:
     """The callbacks of a row, with an observer."""
     combine = RAAG(given["weight"], RAAG_ALPHA) if given["method"].startswith("raag") else CFG(given["weight"])
-    reduce = [DiffIER(**{name: given[name] for name in DEFAULT})] if "diffier" in given["method"] else []
+    settings = {name: given[name] for name in (*DEFAULT, "stop") if name in given}
+    reduce = [DiffIER(**settings)] if "diffier" in given["method"] else []
     return [combine, *reduce, trace]
 
 
@@ -76,7 +77,7 @@ def measure_world(world: World, rows: Sequence[Mapping], folder: Path, seeds: ra
         folder: where finished rows are.
         compared: gives (field, another row) for each difference.
     """
-    batch, distances = BATCH[world.name], {}
+    batch, distances = BATCH[world.name] if world.pipe.device.type == "cpu" else len(seeds), {}
     found = study(rows, partial(setting, world), folder, seeds, batch_size=batch)
     for each in map(row_name, rows):
         store = ChunkStore(folder / each / "samples", len(seeds), batch)

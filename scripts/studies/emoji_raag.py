@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from diffusion_guidance import CFG, RAAG, DiffIER, fit_raag
+from diffusion_guidance import CFG, RAAG, DiffIER, Trace, fit_raag
 from diffusion_guidance.core.callback import Guide
 from diffusion_guidance.core.files import write_atomic, write_json
 from diffusion_guidance.evaluation import markdown_table
@@ -39,6 +39,7 @@ LATE_WEIGHTS = (3.0, 5.0)  # for which RAAG is fitted, with 1.5 at the first ste
 GRID = tuple(itertools.product((3.0, 7.0), (1.6, 6.4)))  # (w_max, alpha)
 STEPS = (5, 10, 30)
 SAMPLES = 500
+ITERATION = ("objective", "iterations", "step_size", "reuse", "stop")  # the fields of a row for DiffIER
 CALL = {"max_sequence_length": 1, "guidance_scale": 2.0}  # its weight only switches the unconditional pass on
 
 
@@ -65,8 +66,9 @@ def fit(pipe: DiffusionPipeline, captions: Sequence[str], path: Path) -> list[di
 
 def callbacks(row: Mapping) -> list[Guide]:
     """The guidance of a row: RAAG or plain, and DiffIER where the row has its step size."""
+    given = {name: row[name] for name in ITERATION if name in row}
     plain = RAAG(row["w_max"], row["alpha"]) if "w_max" in row else CFG(row["weight"])
-    return [plain, DiffIER(step_size=row["step_size"], reuse=row["reuse"])] if "step_size" in row else [plain]
+    return [plain, DiffIER(**given)] if given else [plain]
 
 
 def draw(
@@ -77,21 +79,29 @@ def draw(
     samples: int,
     of: str = "emoji world",
     guidance: Callable[[Sequence[int]], list[Guide]] | None = None,
+    error: bool = False,
 ) -> ChunkStore:
     """The images of `row`, one for each seed, with `captions` in rotation.
 
     Args:
         guidance: the callbacks for the images of some seeds; None for `callbacks(row)`.
+        error: store the accumulated error of each image too.
     """
-    call = CALL | {"num_inference_steps": row["steps"]}
+    call, trace = CALL | {"num_inference_steps": row["steps"]}, Trace(levels=False, error=True)
 
     def drawn(seeds: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        guides = guidance(seeds) if guidance else callbacks(row)
+        guides = [*(guidance(seeds) if guidance else callbacks(row)), *([trace] if error else [])]
         return pipeline_draw(pipe, lambda seed: captions[seed % len(captions)], guides, **call)(seeds)
 
+    def measured(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
+        found = {"error": trace.accumulated_error()} if error else {}
+        trace.clear()
+        return found
+
     facts = {"conditions": f"of the {of}", "row": dict(row), "call": call, "weights": pipeline_weights(pipe)}
-    none, batch = (lambda images, seeds: {}), (50 if pipe.device.type == "cpu" else 256)
-    return collect(folder / "drawn", range(samples), drawn, none, facts, batch, keep=samples, chunk=max(batch, 64))
+    facts |= {"error": True} if error else {}
+    batch = 50 if pipe.device.type == "cpu" else 256
+    return collect(folder / "drawn", range(samples), drawn, measured, facts, batch, keep=samples, chunk=max(batch, 64))
 
 
 def read(folder: Path, images: torch.Tensor, measure: Measure, settings: Mapping) -> ChunkStore:
@@ -102,20 +112,27 @@ def read(folder: Path, images: torch.Tensor, measure: Measure, settings: Mapping
 
 
 def cost(drawn: ChunkStore) -> dict:
-    """`nfe`, evaluations an image, and `effective_weight` of what `draw` has drawn."""
+    """`nfe`, evaluations an image, `effective_weight`, and the error where there is one, of what `draw` has drawn."""
     found = estimates_row(weight_estimate(drawn.array(FIELD))) if FIELD in drawn.names() else {}
+    found |= mean_estimate("error", drawn.array("error")).as_row() if "error" in drawn.names() else {}
     return {"nfe": int(drawn.array("nfe")[0]), "samples": drawn.samples} | found
 
 
-def drawn_rows(run: Run, pipe: DiffusionPipeline, rows: Sequence[dict]) -> tuple[dict, list[dict], list[ChunkStore]]:
-    """The facts, the rows with what was found, and what was read in the images of each."""
+def drawn_rows(
+    run: Run, pipe: DiffusionPipeline, rows: Sequence[dict], error: bool = False
+) -> tuple[dict, list[dict], list[ChunkStore]]:
+    """The facts, the rows with what was found, and what was read in the images of each.
+
+    Args:
+        error: also the accumulated error, except where evaluations are reused, since it is unknown there.
+    """
     count = run.samples or SAMPLES
     subject = load_subject("emoji", run.assets, pipe.device)
     captions = EmojiJudge.load_config(run.assets / "emoji-judge")["captions"]
     found, stores = [], []
     for row in run.wanted(rows):
         place = run.work / str(count) / row_name(row)
-        drawn = draw(place, pipe, captions, row, count)
+        drawn = draw(place, pipe, captions, row, count, error=error and not row.get("reuse"))
         stores.append(read(place, torch.from_numpy(drawn.array("images")), subject.measure, subject.settings))
         found.append(row | cost(drawn) | estimates_row(summarise(stores[-1], subject.reference)))
     facts = {"samples": count, "seeds": span(count), "checkpoint": "assets/emoji", "dtype": DTYPE["emoji"]}

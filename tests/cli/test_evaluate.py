@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_guidance import RAAG, save_guidance
+from diffusion_guidance import CFG, RAAG, save_guidance, to_config
 from diffusion_guidance.cli import evaluation_run, measuring
 from diffusion_guidance.cli.command import main
 from diffusion_guidance.evaluation import Extractor, Moments, read_report
@@ -114,6 +114,12 @@ def test_a_sweep_uses_the_weight_that_it_reports_and_merges_no_curves():
         assert one.guidance[0].config["w_max"] == one.weight and "{weight}" in one.text
     assert len({one.line for one in plan}) == 4 and len(plan) == 10
     assert [one.own_weight for one in plan] == [1.23456789, 3.0, 1e-7] + [None] * 7
+
+
+def test_a_method_of_a_sweep_may_be_a_file(tmp_path):
+    path = save_guidance(tmp_path / "g.json", [RAAG(w_max=4), CFG(2, start=0.5)])
+    (one,) = evaluation_run.plan([str(path)], [1.0, 2.0])
+    assert to_config(one.guidance) == to_config([RAAG(w_max=4), CFG(2, start=0.5)])
 
 
 def test_a_file_of_guidance_is_the_same_as_its_short_form(models, tmp_path, call):

@@ -268,6 +268,7 @@ EVALUATE = [
     ([*SWEEP, "--weights", "nan", "--method", "none"], "must be a finite number"),
     ([*SWEEP, "--weights", "1", "--method", ""], "unknown guidance ''"),
     ([*SWEEP, "--weights", "1", "--method", "{"], "unknown guidance '{'"),
+    ([*SWEEP, "--weights", "1", "--method", "unknown.json"], "unknown guidance 'Nonesuch'"),
     ([*SWEEP, "--weights", "1", "--method", "raag:w_max={wieght}"], "raag: must be real number"),
     ([*SWEEP, "--weights", "1", "--method", "none", "--steps", "0"], "must be at least 1"),
     ([*SWEEP, "--weights", "1", "--method", "none", "--call", "nonesuch=1"], "takes no argument nonesuch"),

@@ -81,27 +81,39 @@ def test_the_tables_that_ship_are_complete():
 def test_rows_with_diffier_stand_next_to_the_same_guidance_in_as_many_evaluations():
     rows = emoji_diffier.table([{"w_max": 4.5, "alpha": 2.9, "fitted_for": 3.0, "alignment": 0.5}])
     for row in rows:
-        iterated = "step_size" in row and not row["reuse"]
-        row["nfe"] = 2 * row["steps"] - 1 if iterated else row["steps"]
+        settings = emoji_diffier.ITERATED.get(row["kind"], {})
+        row["nfe"] = row["steps"] if row.get("reuse") else emoji_diffier.cost(row["steps"], settings)
         row["alignment"] = row.get("weight", 0.0)
-    assert {row["nfe"] for row in rows} == {9, 19} and len({str(row) for row in rows}) == len(rows) == 24
-    # Weight 5 is right everywhere, RAAG and DiffIER by half: so its gain is -1/2 there, and +1/2 on weight 3.
-    right = [[1, 1] if row.get("weight") == 5 and "step_size" not in row else [0, "step_size" in row] for row in rows]
+    assert {row["nfe"] for row in rows} == {9, 19} and len({str(row) for row in rows}) == len(rows) == 66
+    # Weight 7 is right everywhere, RAAG and DiffIER by half: so its gain is -1/2 there, and +1/2 on other weights.
+    right = [[1, 1] if row.get("weight") == 7 and "step_size" not in row else [0, "step_size" in row] for row in rows]
     found = emoji_diffier.with_gains(rows, [Stored(np.array(one, bool)) for one in right])
     assert {(row.get("weight"), row.get("gain"), row.get("gain_to_best")) for row in found if "step_size" in row} == {
-        *((2.0, 0.5, -0.5), (3.0, 0.5, -0.5), (5.0, -0.5, -0.5), (None, 0.5, -0.5))
+        *((weight, 0.5, -0.5) for weight in (1.5, 2.0, 3.0, 5.0, None)),
+        (7.0, -0.5, -0.5),
     }
     assert not any("gain" in row for row in found if "step_size" not in row)
 
 
-def test_the_iterated_rows_cost_what_the_table_says(tmp_path):
+def test_the_iterated_rows_cost_what_the_table_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(emoji_diffier, "BUDGETS", (5,))
+    monkeypatch.setattr(emoji_diffier, "ROUNDS", 2)
+    monkeypatch.setattr(emoji_diffier, "IMAGES", 1)
     out = tmp_path / "diffier.json"
-    command = ["--samples", "4", "--only", "weight=3", "w_max=0", "steps=5,9", "reuse=False"]
-    emoji_diffier.STUDY.main([*command, "--out", str(out), "--work", str(tmp_path)])
+    command = ["--samples", "4", "--only", "weight=3", "w_max=0", "--out", str(out), "--work", str(tmp_path)]
+    emoji_diffier.STUDY.main(command)
     meta, rows = read_report(out)
-    assert [(row["method"], row["steps"], row["nfe"]) for row in rows] == [("cfg", 9, 9), ("cfg+diffier", 5, 9)]
-    assert rows[0]["effective_weight"] == pytest.approx(3, abs=0.01) and "gain_interval" in rows[1]
+    assert {row["kind"]: row["steps"] for row in rows} == {
+        "CFG": 5,
+        "pair, reuse": 5,
+        **dict.fromkeys(("pair", "renoise", "manifold", "gradient"), 3),
+    }
+    for row in rows:
+        assert row["nfe"] <= 5 and row["time_ratio"] > 0 and ("error" in row) != row.get("reuse", False)
+        assert ("gain_interval" in row) == (row["method"] == "cfg+diffier" and row["nfe"] == 5)
+    assert rows[0]["effective_weight"] == pytest.approx(3, abs=0.01)
     assert "4 images a row" in emoji_diffier.document(meta, rows)
+    assert "3.00 to 3.00" in emoji_diffier.ranges(meta, rows)
 
 
 def test_the_classes_that_guide_have_the_names_that_are_asked_for():
