@@ -116,11 +116,12 @@ def _combination(
     results = [result, *_ways(*pair, weight, used)]
     if after:
         results = [result, *(after.apply(way.to(output.dtype), evaluation) for way in _found_ways(*pair, weight))]
-    equal = torch.stack([(each.to(output.dtype) == output).float().mean() for each in results]).max()
+    # Counted, since a mean of ones, which CUDA takes as their sum times 1 / n, can be less than one.
+    different = torch.stack([(each.to(output.dtype) != output).sum() for each in results]).min()
     if output.dtype not in _HALF:
-        equal = torch.where(_distance(result, output) <= TOLERANCE, 1.0, equal)
-    share = "its combination reproduces {:.0%} of what is stepped to the bit: the family, or its weight, is wrong"
-    yield Check(equal, 1.0, 1.0, share)
+        different = torch.where(_distance(result, output) <= TOLERANCE, 0, different)
+    count = f"{output.numel()} values of what is stepped to the bit: the family, or its weight, is wrong"
+    yield Check(different, 0, 0, "its combination does not reproduce {:.0f} of the " + count)
 
 
 def _found_ways(
