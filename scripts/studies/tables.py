@@ -14,6 +14,7 @@ from diffusion_guidance.evaluation.report import markdown_table, replace_table
 from scripts.studies import (
     coverage,
     diffier,
+    diffier_objectives,
     elucd,
     emoji_heldout,
     emoji_raag,
@@ -33,6 +34,7 @@ STUDIES = {
     "raag": raag.STUDY,
     "elucd": elucd.STUDY,
     "diffier": diffier.STUDY,
+    "diffier_objectives": diffier_objectives.STUDY,
     "tune_encoder": tune_encoder.STUDY,
     "rigid": rigid.STUDY,
     "rigid_real": rigid_real.STUDY,
