@@ -38,7 +38,8 @@ ABOUT = (
 def run_measure(args: Namespace) -> Tally:
     out: Path = args.out
     sources = {REAL: args.real, FAKE: args.fake}
-    tables = {(side, change): out / f"{side}-{change.replace(' ', '-')}.csv" for change in RECODINGS for side in sources}
+    every = [(side, change) for change in RECODINGS for side in sources]
+    tables = {(side, change): out / f"{side}-{change.replace(' ', '-')}.csv" for side, change in every}
     own = [out / name for name in ("report.html", "measure.png")] + [
         file for table in tables.values() for file in (table, settings_path(table))
     ]
@@ -64,9 +65,9 @@ def run_measure(args: Namespace) -> Tally:
         tallies[side, "none"].report()
     print(markdown_table(rows, COLUMNS, 3), f"\npage: {out / 'report.html'}", sep="")
     warn(cautions)
-    every = Tally()
-    every.errors = [error for tally in tallies.values() for error in tally.errors]
-    return every
+    total = Tally()
+    total.errors = [error for tally in tallies.values() for error in tally.errors]
+    return total
 
 
 def told_apart(real: Tally, fake: Tally) -> set[str]:
