@@ -14,6 +14,7 @@ from ..core.locking import locked_folder
 from ..core.plots import DPI, canvas
 from ..detection.cautions import READING, ImageKinds, difference_cautions, encoder_cautions
 from ..detection.corruptions import METRICS, RECODINGS, detection_figures
+from ..detection.results import settings_path
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.summary import estimates_row
 from . import page
@@ -36,15 +37,16 @@ ABOUT = (
 
 def run_measure(args: Namespace) -> Tally:
     out: Path = args.out
-    sources, own = {REAL: args.real, FAKE: args.fake}, [out / name for name in ("report.html", "measure.png")]
+    sources = {REAL: args.real, FAKE: args.fake}
+    every = [(side, change) for change in RECODINGS for side in sources]
+    tables = {(side, change): out / f"{side}-{change.replace(' ', '-')}.csv" for side, change in every}
+    own = [out / name for name in ("report.html", "measure.png")] + [
+        file for table in tables.values() for file in (table, settings_path(table))
+    ]
+    listed = {side: Job.of(args, [source], own, None) for side, source in sources.items()}
     jobs = {
-        (side, change): replace(
-            Job.of(args, [source], own, out / f"{side}-{change.replace(' ', '-')}.csv"),
-            change=change,
-            title=f"{side}, {change}",
-        )
-        for change in RECODINGS
-        for side, source in sources.items()
+        (side, change): replace(listed[side], table=table, change=change, title=f"{side}, {change}")
+        for (side, change), table in tables.items()
     }
     with locked_folder(out):
         detector = make_detector(args, None)
@@ -63,9 +65,9 @@ def run_measure(args: Namespace) -> Tally:
         tallies[side, "none"].report()
     print(markdown_table(rows, COLUMNS, 3), f"\npage: {out / 'report.html'}", sep="")
     warn(cautions)
-    every = Tally()
-    every.errors = [error for tally in tallies.values() for error in tally.errors]
-    return every
+    total = Tally()
+    total.errors = [error for tally in tallies.values() for error in tally.errors]
+    return total
 
 
 def told_apart(real: Tally, fake: Tally) -> set[str]:

@@ -23,6 +23,7 @@ A run that was killed goes on where it stopped when the same command is given ag
 
 import textwrap
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def parser(prog: str) -> Parser:
 def run(args: Namespace) -> None:
     from ..core.configuration import to_config
     from ..core.locking import locked_folder
-    from ..evaluation.identity import pipeline_weights
+    from ..evaluation.record import drawing
     from ..evaluation.sampling import plan
     from .comparison import compare, methods
 
@@ -77,18 +78,12 @@ def run(args: Namespace) -> None:
     model, given = Model.of(args), Call.of(args)
     call = given.arguments()
     asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
-    settings: dict[str, object] = {
-        "pipeline": model.name,
-        "conditions": asked,
-        "pair": "by seed" if args.pair else False,
-        "guidance": to_config(guidance),
-        "call": call,
-        "dtype": model.dtype,
-    }
+    facts = {"pipeline": model.name, "conditions": asked, "pair": "by seed" if args.pair else False}
+    config = to_config(guidance)  # before the pipeline is loaded: a callback that cannot be written down fails early
     jobs = plan(asked, args.seeds, args.out, args.pair)
     pipe = model.load()
     check_call(pipe, asked, call)
-    settings["weights"] = pipeline_weights(pipe)
+    settings = facts | drawing(pipe, config, call, model.dtype)
     with blaming(given.more), locked_folder(args.out):
         if rows:
             compare(args.out, pipe, jobs, rows, settings, args.batch_size, call)
@@ -100,8 +95,7 @@ def draw_again(args: Namespace) -> None:
     """Draw what the image `args.source` says about itself. Raises ValueError if a setting is given that it has."""
     from ..core.configuration import to_config
     from ..core.locking import locked_folder
-    from ..evaluation.identity import pipeline_weights
-    from ..evaluation.record import read_record
+    from ..evaluation.record import drawing, read_record
     from ..evaluation.sampling import plan
     from .verify import load
 
@@ -113,8 +107,7 @@ def draw_again(args: Namespace) -> None:
     guidance = record.callbacks(args.trust_guidance, args.source)
     pipe = load(Model.of(args), record, args.source)
     settings: dict[str, object] = {"pipeline": args.pipeline, "conditions": [record.condition], "pair": False}
-    settings |= {"guidance": to_config(guidance), "call": record.call, "dtype": record.dtype}
-    settings["weights"] = pipeline_weights(pipe)
+    settings |= drawing(pipe, to_config(guidance), record.call, record.dtype)
     jobs = plan([record.condition], [record.seed], args.out)
     with blaming(record.call), locked_folder(args.out):
         draw(args.out, pipe, jobs, guidance, settings, 1, record.call, not args.no_record)
@@ -147,8 +140,10 @@ def draw(
         for store in stores:
             store.keep(batch)
 
+    record = Record.of(settings) if recorded else None
+
     def info(job: "Job") -> "PngInfo | None":
-        return Record.of(job.condition, job.seed, settings).info() if recorded else None
+        return replace(record, condition=job.condition, seed=job.seed).info() if record else None
 
     drawn = sum(1 for _ in generate(pipe, jobs, guidance, batch_size, keep, info, **call))
     print(f"{drawn} images drawn, {len(jobs) - drawn} were there already: {out}")

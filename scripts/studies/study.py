@@ -5,6 +5,7 @@ look is `--samples 12 --only FIELD=VALUE --out out/quick.json`.
 """
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,12 +44,27 @@ class Run:
     out: Path
 
     def wanted(self, rows: Sequence[dict]) -> list[dict]:
-        """The rows without those that have another value of a field of `only`."""
+        """The rows without those that have another value of a field of `only`.
 
-        def text(value: object) -> str:
-            return f"{value:g}" if isinstance(value, float) else str(value)
+        Raises:
+            ValueError: none is left.
+        """
+        kept = [row for row in rows if all(_text(row[name]) in self.values(name) for name in self.only if name in row)]
+        if rows and not kept:
+            known = {name: sorted({_text(row[name]) for row in rows if name in row}) for name in self.only}
+            raise ValueError(f"--only leaves no row; there are {known}")
+        return kept
 
-        return [row for row in rows if all(text(row[name]) in self.only[name] for name in self.only if name in row)]
+    def values(self, name: str) -> set[str]:
+        """Those that `only` has for a field, as text."""
+        return {_text(value) for value in self.only[name]}
+
+
+def _text(value: object) -> str:
+    """How a value is given on the command line: 3 and 3.0 are the same."""
+    with contextlib.suppress(ValueError):
+        return f"{float(str(value)):g}"
+    return str(value)
 
 
 @dataclass(frozen=True)
