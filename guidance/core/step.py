@@ -188,7 +188,7 @@ class Step:
 
     def is_own(self, prediction: torch.Tensor) -> bool:
         """Whether `prediction` is the very tensor that `pipeline_prediction` gave."""
-        return prediction is self.__dict__.get("_own")  # not made anew for this question
+        return prediction is self.__dict__.get("_own")  # not made for this question
 
     def conditioning(self, name: str) -> torch.Tensor:
         """(B, ...) what the network was given as argument `name` (`class_labels`, ...) for the conditional prediction.

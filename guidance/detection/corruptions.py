@@ -1,4 +1,4 @@
-"""How well scores tell real from generated pictures, and how that holds when both are re-encoded or changed alike."""
+"""How well scores tell real from generated images, and how that holds when both are re-encoded or changed alike."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -18,19 +18,19 @@ Corruption = Callable[[torch.Tensor], torch.Tensor]
 
 
 def auroc(real: np.ndarray, fake: np.ndarray) -> float:
-    """Probability that a real picture's score is above a generated one's, ties counting half; scores (N,) and (M,)."""
+    """Probability that a real image's score is above a generated one's, ties counting half; scores (N,) and (M,)."""
     ranks = stats.rankdata(np.concatenate([real, fake]))
     return float((ranks[: len(real)].sum() - len(real) * (len(real) + 1) / 2) / (len(real) * len(fake)))
 
 
 def average_precision(real: np.ndarray, fake: np.ndarray) -> float:
-    """Precision averaged over the recall of real pictures, the positive class; equal scores are one threshold."""
+    """Precision averaged over the recall of real images, the positive class; equal scores are one threshold."""
     true, false, counts = _cumulative(real, fake)
     return float((counts * true / (true + false)).sum() / len(real))
 
 
 def fpr_at_tpr(real: np.ndarray, fake: np.ndarray, tpr: float = 0.95) -> float:
-    """The part of generated pictures that pass as real at the highest threshold that passes `tpr` of the real ones."""
+    """The part of generated images that pass as real at the highest threshold that passes `tpr` of the real ones."""
     true, false, _ = _cumulative(real, fake)
     return float(false[np.searchsorted(true, tpr * len(real) * (1 - 1e-12))] / len(fake))
 
@@ -39,9 +39,9 @@ METRICS = {"auroc": auroc, "average_precision": average_precision, "fpr95": fpr_
 
 
 def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000, seed: int = 0) -> list[Estimate]:
-    """AUROC, average precision and FPR at 95 % TPR, real pictures the positive class, with bootstrap intervals.
+    """AUROC, average precision and FPR at 95 % TPR, real images the positive class, with bootstrap intervals.
 
-    Pictures of both sides are drawn anew, each side for itself (percentile bootstrap, 95 %).
+    Images of both sides are drawn again, each side for itself (percentile bootstrap, 95 %).
 
     Args:
         real, fake: scores (N,) and (M,), high for real.
@@ -51,7 +51,7 @@ def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000,
     """
     sides = [np.asarray(torch.as_tensor(side).detach().cpu(), dtype=np.float64) for side in (real, fake)]
     if any(side.ndim != 1 or len(side) == 0 or not np.isfinite(side).all() for side in sides):
-        raise ValueError("scores must be one finite number a picture, and at least one a side")
+        raise ValueError("scores must be one finite number an image, and at least one a side")
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):
@@ -93,7 +93,7 @@ def _cropped(images: torch.Tensor, part: float) -> torch.Tensor:
 
 
 def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Noise of its own for each picture, and another one than the detector's."""
+    """Noise of its own for each image, and another one than the detector's."""
     return (images + sigma * content_noise(content_seeds(images) ^ 1, images.shape[1:])).clamp(0, 1)
 
 
@@ -131,7 +131,7 @@ def corrupt(images: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def _cumulative(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At each threshold, from the highest score down: real and fake pictures that pass, and the new real ones."""
+    """At each threshold, from the highest score down: real and fake images that pass, and the new real ones."""
     thresholds = np.unique(np.concatenate([real, fake]))[::-1]
     true = len(real) - np.searchsorted(np.sort(real), thresholds, side="left")
     false = len(fake) - np.searchsorted(np.sort(fake), thresholds, side="left")

@@ -111,7 +111,7 @@ class ResultFile:
     ) -> Iterator[Sequence[str]]:
         """The batches of paths that are not in the file yet. `seen` gets every row that is.
 
-        A batch that is there in part is cut off and done again, so that each picture has the same neighbours as in a
+        A batch that is there in part is cut off and done again, so that each image has the same neighbours as in a
         run that was not killed.
 
         Raises:

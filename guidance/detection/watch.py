@@ -13,7 +13,7 @@ from .threshold import VERDICTS, Calibration
 
 
 class Detection:
-    """What a detector says of the pictures of one call, in their order.
+    """What a detector says of the images of one call, in their order.
 
     Attributes:
         scores: (B,) float32 on the encoder's device; lower means generated.
@@ -26,7 +26,7 @@ class Detection:
 
     @property
     def verdicts(self) -> list[str] | None:
-        """ "generated", "unsure" or "real" for each picture; waits for the device. None without a calibration."""
+        """ "generated", "unsure" or "real" for each image; waits for the device. None without a calibration."""
         return None if self.codes is None else [VERDICTS[code] for code in self.codes.tolist()]
 
     def __repr__(self) -> str:
@@ -34,13 +34,13 @@ class Detection:
 
 
 def detect(pipe: Pipeline, detector: Detector) -> "Watch":
-    """Score every picture that `pipe` draws, until the `with` block ends or `detach()` is called.
+    """Score every image that `pipe` draws, until the `with` block ends or `detach()` is called.
 
     with detect(pipe, detector) as watch:
         output = pipe("a cat")
     output.detection.scores, output.detection.verdicts
 
-    Pictures are taken as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It goes
+    Images are taken as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It goes
     together with `attach`, in either order.
 
     Args:
@@ -48,7 +48,7 @@ def detect(pipe: Pipeline, detector: Detector) -> "Watch":
         detector: on the device of its encoder.
 
     Raises:
-        ValueError: the pipeline makes no pictures.
+        ValueError: the pipeline makes no images.
         RuntimeError: a detector watches this pipeline already.
     """
     return Watch(pipe, detector)
@@ -58,7 +58,7 @@ class Watch:
     """A pipeline that is watched by a detector; made by `detect`.
 
     Attributes:
-        detection: of the last call, for calls with `return_dict=False`; None if it made no pictures (latents).
+        detection: of the last call, for calls with `return_dict=False`; None if it made no images (latents).
     """
 
     def __init__(self, pipe: Pipeline, detector: Detector):
@@ -72,9 +72,7 @@ class Watch:
         elif getattr(pipe, "vae", None) is not None:
             undo = Replacement(pipe.vae, "decode", self._decode).install().undo
         else:
-            raise ValueError(
-                f"{type(pipe).__name__} has no image_processor and no vae, so there are no pictures to see"
-            )
+            raise ValueError(f"{type(pipe).__name__} has no image_processor and no vae, so there are no images to see")
         # Python looks for __call__ in the class only, so for the time being this object is of a class of its own.
         original = type(pipe)
         pipe.__class__ = type(
@@ -122,7 +120,7 @@ class Watch:
 
     def _see(self, pictures: torch.Tensor) -> None:
         if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-            raise ValueError(f"detectors see pictures (B, 3, H, W) or (B, 1, H, W), got {tuple(pictures.shape)}")
+            raise ValueError(f"detectors see images (B, 3, H, W) or (B, 1, H, W), got {tuple(pictures.shape)}")
         pictures = pictures.detach().to(torch.float32)
         self._found.append(self.detector.score(pictures.expand(-1, 3, -1, -1)))
 

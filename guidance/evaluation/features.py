@@ -17,7 +17,7 @@ def as_features(features: torch.Tensor | np.ndarray) -> np.ndarray:
         if len(bad):
             raise ValueError(
                 f"{len(bad)} of {len(features)} feature vectors are not finite, the first at row {bad[0]}; look at the "
-                "pictures they come from, and run the extractor in float32"
+                "images they come from, and run the extractor in float32"
             )
     return features
 

@@ -93,7 +93,7 @@ def read_statistics(path: Path) -> Reference:
 
 
 def has_statistics(path: Path) -> bool:
-    """Whether `path` is a file that `read_statistics` is for, rather than pictures."""
+    """Whether `path` is a file that `read_statistics` is for, rather than images."""
     path = Path(path)
     if path.suffix != ".npz" or not path.is_file():
         return path.suffix == ".safetensors"

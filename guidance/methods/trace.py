@@ -60,7 +60,7 @@ class Trace(Callback):
     evaluation. It is the error at the sample where the sampler went: where that is not the one of `trial.next_step`
     (samplers of higher order, or with fresh noise), their difference is in it, and `trial_error` of
     `DiffIER(step_size=0)` has the error alone, for one evaluation a step. It is right last in a list, after `DiffIER`;
-    beside `DiffIER(reuse=True)` it is that of the reused prediction. `cond_error` is the same of the conditional
+    next to `DiffIER(reuse=True)` it is that of the reused prediction. `cond_error` is the same of the conditional
     prediction, which is what training compares with the target.
 
     Attributes:

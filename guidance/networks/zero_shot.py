@@ -1,6 +1,6 @@
 """Classes told by text: the image tower of a CLIP model with one embedding for each class (arXiv 2103.00020).
 
-With it a text-to-image pipeline is guided towards one of a set of prompts: the class of a picture is the number of its
+With it a text-to-image pipeline is guided towards one of a set of prompts: the class of an image is the number of its
 prompt in that set.
 """
 
@@ -36,10 +36,10 @@ def class_embeddings(
 
 
 class ZeroShot(nn.Module):
-    """Pictures (B, 3, H, W) as the image tower wants them -> logits (B, K): scaled cosines with the classes.
+    """Images (B, 3, H, W) as the image tower wants them -> logits (B, K): scaled cosines with the classes.
 
     Args:
-        tower: pictures -> embeddings (B, D), or a tuple that begins with them.
+        tower: images -> embeddings (B, D), or a tuple that begins with them.
         embeddings: (K, D) unit vectors, see `class_embeddings`.
         scale: factor on the cosines, 100 for CLIP; its inverse is the temperature that the model was trained to.
     """

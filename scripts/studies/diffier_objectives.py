@@ -128,7 +128,7 @@ def range_table(rows: Sequence[Mapping]) -> str:
             ends, best = spread(part), min(part, key=lambda each: each["frechet"])
             line = {"world": world, "evaluations": budget, "objective": kind}
             line |= {name: best.get(name) for name in ("steps", "nfe", "time_ratio", "weight", "frechet", "alignment")}
-            line["within 20 %, less bias"] = range_text(ends)
+            line["within 20 %, minus bias"] = range_text(ends)
             line["width to CFG's"] = ends["width"] / plain if plain else None
             lines.append(line | {"better, worse than CFG": better_and_worse(part, "difference")})
     return markdown_table(lines, list(lines[0]), digits=3) if lines else ""

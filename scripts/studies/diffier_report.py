@@ -37,9 +37,9 @@ def best_rows(rows: Sequence[Mapping]) -> list[dict]:
 def spread(part: Sequence[Mapping]) -> dict:
     """The range of weights in which a curve is within 20 % of its best, by distances less their bias.
 
-    The bias of few pictures is the same for all weights, and so would widen the range of any curve.
+    The bias of few images is the same for all weights, and so would widen the range of any curve.
     """
-    # Of very few pictures the bias may be more than the whole.
+    # Of very few images the bias may be more than the whole.
     return sensitivity([each | {"less_bias": max(each["frechet_corrected"], 0.0)} for each in part], y="less_bias")
 
 
@@ -58,7 +58,7 @@ def summary(rows: Sequence[Mapping], equal: str = "budget") -> list[dict]:
         line = {"world": world, "steps": best["steps"], "evaluations": f"{best['nfe']:g}", "method": LABELS[name]}
         line |= {"weight": ends["at"], "frechet": ends["best"], "alignment": best["alignment"]}
         line["within 20 %"] = range_text(ends)
-        line["within 20 %, less bias"] = range_text(less_bias)
+        line["within 20 %, minus bias"] = range_text(less_bias)
         line["better, worse than without"] = better_and_worse(part, DIFFERENCE[equal])
         with_errors = [each for each in part if each.get("error") is not None]
         for error in ERRORS:
@@ -104,7 +104,7 @@ def best_table(rows: Sequence[Mapping], others: Sequence[str] = ("cfg", "raag", 
 
 
 def varied_table(rows: Sequence[Mapping]) -> str:
-    """The settings of DiffIER that are no curve, beside CFG and those that are, at the same weights."""
+    """The settings of DiffIER that are no curve, next to CFG and those that are, at the same weights."""
     places = {(each["weight"], each["budget"]) for each in rows if not curve(each)}
     part = [
         each for each in rows if (each["weight"], each["budget"]) in places and each["method"] in ("cfg", "diffier")
@@ -115,7 +115,7 @@ def varied_table(rows: Sequence[Mapping]) -> str:
 
 
 def steps_table(rows: Sequence[Mapping], steps: int = 10) -> str:
-    """Plain guidance beside DiffIER at equal steps, so at about half the evaluations, weight by weight."""
+    """Plain guidance next to DiffIER at equal steps, so at about half the evaluations, weight by weight."""
     part = [each for each in rows if each["steps"] == steps and curve(each) and not each.get("reuse")]
     part = [each | {"method": LABELS[curve(each)]} for each in part]
     part.sort(key=lambda each: (each["world"], each["weight"], each["nfe"]))

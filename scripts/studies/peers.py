@@ -99,7 +99,7 @@ def measure_world(name: str, run: Run, count: int) -> list[dict]:
 
 
 def _as_alignment(row: dict) -> dict:
-    """The worlds' scores under one name: the share of pictures that show what was asked for."""
+    """The worlds' scores under one name: the share of images that show what was asked for."""
     return {name.replace("accuracy", "alignment"): value for name, value in row.items()}
 
 
@@ -122,7 +122,7 @@ def best_table(rows: Sequence[dict]) -> str:
         world: [line for line in lines if line["world"] == world] for world in dict.fromkeys(r["world"] for r in lines)
     }
     return "\n".join(
-        f"{world.capitalize()}, {part[0]['samples']} pictures a row:\n\n" + markdown_table(part, columns, digits=3)
+        f"{world.capitalize()}, {part[0]['samples']} images a row:\n\n" + markdown_table(part, columns, digits=3)
         for world, part in parts.items()
     )
 

@@ -48,7 +48,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
-    facts = f"{meta['samples']} pictures a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
+    facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
     columns = ["method", "weight", "w_max", "alpha", "steps", "alignment", "frechet"]
     return facts + markdown_table(rows, columns, digits=3)
 

@@ -1,6 +1,6 @@
 """RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
 
-Real pictures against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
+Real images against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
 random filters, and through a random vision transformer; and as controls real against real and generated against
 generated. Both sides go through the same re-encoding or corruption. Each world's noise level and method are chosen on
 images of the validation split, and the paper's own settings are shown next to them. About ten minutes on one core:

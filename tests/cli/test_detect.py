@@ -29,7 +29,7 @@ from ..images.mutations import mutations
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """An encoder and 80 pictures."""
+    """An encoder and 80 images."""
     world, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -131,7 +131,7 @@ def test_copies_of_an_image_count_once(world, tmp_path, call):
         code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json", "--overwrite")
         assert code == 2
         assert f"{80 - distinct} files are copies of others" in err
-        assert f"{distinct} real pictures are too few" in err
+        assert f"{distinct} real images are too few" in err
         assert not (tmp_path / "c.json").exists()
     assert call("calibrate", world / "real", "--out", tmp_path / "once.json")[0] == 0
     assert call("calibrate", world / "real", world / "real", "--out", tmp_path / "twice.json")[0] == 0

@@ -1,4 +1,4 @@
-"""Noise of a picture: Gaussian, independent between pictures and draws, and a function of the picture alone."""
+"""Noise of an image: Gaussian, independent between images and draws, and a function of the image alone."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_any_change_of_the_picture_changes_the_seed():
         changed.append(other.view_as(image))
     seeds = [int(content_seeds(other)) for other in [image, *changed]]
     assert len(set(seeds)) == len(seeds)
-    # Plain pictures too, of any size.
+    # Plain images too, of any size.
     plain = [int(content_seeds(torch.full((1, 3, size, size), grey))) for size in (1, 2, 3) for grey in (0.0, 0.5, 1.0)]
     assert len(set(plain)) == len(plain)
 

@@ -1,4 +1,4 @@
-"""RIGID: equality with the published computation, closed forms, and scores that depend on the picture alone."""
+"""RIGID: equality with the published computation, closed forms, and scores that depend on the image alone."""
 
 import math
 
@@ -24,7 +24,7 @@ def transformer(size: int = 224) -> torch.nn.Module:
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=size, depth=2).eval()
     with torch.no_grad():
-        model.patch_embed.proj.weight *= 10  # else the class token hardly sees the picture
+        model.patch_embed.proj.weight *= 10  # else the class token hardly sees the image
     return model
 
 
@@ -97,7 +97,7 @@ def test_minder_is_the_smaller_similarity():
     clean, blurred = (encoder.features(part) for part in (images, gaussian_blur(images, 0.8)))
     blur = torch.nn.functional.cosine_similarity(clean, blurred)
     assert (blur[:3] < noisy[:3]).all()
-    assert blur[3] > noisy[3]  # a plain picture does not change when it is blurred
+    assert blur[3] > noisy[3]  # a plain image does not change when it is blurred
     found = minder_similarity(encoder.features, images, delta, 0.2, 0.8)
     torch.testing.assert_close(found, torch.minimum(noisy, blur), rtol=0, atol=1e-6)
 
@@ -125,7 +125,7 @@ def test_a_score_belongs_to_the_picture_alone(method):
 
 def test_more_draws_vary_less():
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8)
-    # The same picture but for its last bit: other noise, nearly the same mean.
+    # The same image except for its last bit: other noise, nearly the same mean.
     images = pictures(1, (32, 32)).expand(40, -1, -1, -1).clone()
     images[torch.arange(40), 0, 0, torch.arange(40) % 32] = (torch.arange(40) / 255).float()
     spread = [Detector(encoder, noise=0.3, draws=draws).score(images).std().item() for draws in (1, 16)]
@@ -166,7 +166,7 @@ def test_errors():
         with pytest.raises(ValueError, match=message):
             Detector(encoder, **arguments)
     for wrong in (torch.rand(3, 8, 8), torch.rand(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"expected pictures \(B, 3, H, W\)"):
+        with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\)"):
             Detector(encoder).score(wrong)
 
 

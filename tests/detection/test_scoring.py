@@ -20,7 +20,7 @@ from diffusion_guidance.networks.patch_encoder import PatchEncoder
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """70 pictures of many sizes, and two broken files."""
+    """70 images of many sizes, and two broken files."""
     folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     for index in range(70):
         size = draw.integers(8, 90, 2)
@@ -45,7 +45,7 @@ def scores(detector, paths, size: int, workers: int) -> dict[str, float]:
 
 
 def test_scores_are_those_of_the_detector(folder, detector):
-    """Each picture by itself, through `Detector.score` from its whole pixels."""
+    """Each image by itself, through `Detector.score` from its whole pixels."""
     for path, score in scores(detector, list(list_files([folder])), 64, 3).items():
         if "x" in path.rpartition("/")[2]:
             assert score is None

@@ -1,4 +1,4 @@
-"""Watching a pipeline: the scores are those of the pictures that come out, and the pipeline is restored exactly."""
+"""Watching a pipeline: the scores are those of the images that come out, and the pipeline is restored exactly."""
 
 import copy
 import inspect
@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_the_pictures():
         assert output.detection is watch.detection
         assert output.detection.verdicts is None
         torch.testing.assert_close(scores, expected, rtol=0, atol=0)
-        # Noise comes from 8-bit pixels, so the written picture has the same noise and nearly the same score.
+        # Noise comes from 8-bit pixels, so the written image has the same noise and nearly the same score.
         arrays = torch.stack([torch.from_numpy(np.array(image)) for image in plain]).permute(0, 3, 1, 2) / 255
         torch.testing.assert_close(watching.score(arrays), scores, rtol=0, atol=1e-3)
         pipe(PROMPTS, generator=torch.Generator().manual_seed(0), output_type="pt", return_dict=False, **kwargs)

@@ -1,4 +1,4 @@
-"""Damaged picture files: whole ones of every format, then bits turned, ends cut, middles blanked, names exchanged."""
+"""Damaged image files: whole ones of every format, then bits turned, ends cut, middles blanked, names exchanged."""
 
 import io
 from collections.abc import Iterator

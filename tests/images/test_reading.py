@@ -1,4 +1,4 @@
-"""Reading a picture file: each kind against what was put in, and 500 damaged files."""
+"""Reading an image file: each kind against what was put in, and 500 damaged files."""
 
 import io
 import os

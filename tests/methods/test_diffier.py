@@ -113,7 +113,7 @@ def test_at_equal_evaluations_it_is_nearer_to_the_exact_trajectory_than_euler():
 
 
 def test_one_iteration_of_step_size_a_half_is_heuns_step():
-    """The same slopes as a Heun loop written here, but for the last step, which is Euler's."""
+    """The same slopes as a Heun loop written here, except for the last step, which is Euler's."""
     pipe = GaussianPipeline(MEANS)
     pipe.scheduler.set_timesteps(6)
     sigmas = pipe.scheduler.sigmas.double().tolist()
@@ -274,8 +274,8 @@ def test_two_of_them_and_their_windows():
     both, evaluations, _ = run([DiffIER(stop=0.5), DiffIER(start=0.5)], 6)
     one, same, _ = run([DiffIER()], 6)
     assert torch.equal(both, one) and evaluations == same
-    nested, dear, _ = run([DiffIER(1, 0.3), DiffIER(1, 0.3)], 6)
-    assert dear > same and torch.isfinite(nested).all()
+    nested, more, _ = run([DiffIER(1, 0.3), DiffIER(1, 0.3)], 6)
+    assert more > same and torch.isfinite(nested).all()
 
 
 def test_a_window_is_that_of_the_trial_point():

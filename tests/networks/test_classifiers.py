@@ -141,7 +141,7 @@ def test_open_clip_needs_classes(tmp_path):
     ["pretrained_image_path", "pretrained_text_path", "weights_only", "load_weights", "cache_dir", "pretrained_hf"],
 )
 def test_a_mapping_cannot_make_a_library_unpickle(key, tmp_path):
-    """A guidance.json beside a checkpoint named a pickle in this way, and loading the checkpoint ran what was in it."""
+    """A guidance.json next to a checkpoint named a pickle in this way, and loading the checkpoint ran it."""
     canary = tmp_path / "ran"
 
     class Hostile:

@@ -80,7 +80,7 @@ def test_a_folder_of_ours(tmp_path):
         torch.testing.assert_close(features(encoder), model(encoder.transform(pictures())))
     assert features(encoder).shape == (2, 2 * 8 * 15 * 15)
     assert encoder.name == "local/net"
-    # The picture's own batch does not matter.
+    # The image's own batch does not matter.
     inputs = encoder.transform(pictures())
     with torch.no_grad():
         torch.testing.assert_close(encoder.features(inputs[:1]), encoder.features(inputs)[:1], rtol=1e-4, atol=1e-6)

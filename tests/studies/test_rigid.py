@@ -1,4 +1,4 @@
-"""The study of RIGID and the training of its encoder, at a tiny setting; and what the generated pictures are."""
+"""The study of RIGID and the training of its encoder, at a tiny setting; and what the generated images are."""
 
 import json
 import subprocess

@@ -30,13 +30,13 @@ class Distances:
 
 
 def corrected_estimate(distances: Distances, name: str = "frechet_corrected") -> Estimate:
-    """The distance less its bias of first order in 1 / N, by the jackknife (Quenouille, 1956); it may be negative."""
+    """The distance minus its bias of first order in 1 / N, by the jackknife (Quenouille, 1956); it may be negative."""
     (low, high), bias = jackknife(distances.whole, distances.without)
     return Estimate(name, distances.whole - bias, (low - bias, high - bias), distances.samples)
 
 
 def difference_estimate(ours: Distances, theirs: Distances, name: str = "frechet_difference") -> Estimate:
-    """Our distance less theirs, negative where ours is smaller, with the interval of the difference itself.
+    """Our distance minus theirs, negative where ours is smaller, with the interval of the difference itself.
 
     Sample i of both must come from one seed, or the interval is no smaller than that of independent runs.
 

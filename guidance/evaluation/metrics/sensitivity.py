@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 
 def sensitivity(rows: Sequence[Mapping], x: str = "weight", y: str = "frechet", share: float = 0.2) -> dict:
-    """The range of `x` around the best `y`, of which less is better, in which y is at most (1 + share) of the best.
+    """The range of `x` around the best `y`, of which smaller is better, in which y is at most (1 + share) of the best.
 
     Between neighbouring rows y is taken as linear. The range ends at the first crossing on either side, or at the last
     row. A wide range means that the setting need not be tuned.

@@ -29,11 +29,11 @@ class CalibrationTrace(Callback):
     Args:
         classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K); the one that guides, with smooth
             activations if it has them then, since they change its logits.
-        labels: class numbers of the classifier, one a sample or one for all; may be set anew before each call of the
+        labels: class numbers of the classifier, one a sample or one for all; may be set again before each call of the
             pipeline. None takes the `class_labels` of the pipeline's own call.
-        decoder: for latent models: an autoencoder, or a function from the model's latents to pictures. None takes the
+        decoder: for latent models: an autoencoder, or a function from the model's latents to images. None takes the
             pipeline's `vae`; a pipeline without one works in pixels, and its estimates are clipped to [-1, 1].
-        chunk: pictures at once in decoder and classifier; None for all.
+        chunk: images at once in decoder and classifier; None for all.
         start, stop: see `Callback`.
     """
 
@@ -65,7 +65,7 @@ class CalibrationTrace(Callback):
         with torch.no_grad():
             parts = step.to_x0(prediction).split(self.chunk or len(prediction))
             logits = torch.cat([self.classifier(images_of(step, part, self.decoder)) for part in parts])
-        if step.index <= self._last_index or not self._labels:  # the pipeline was called anew
+        if step.index <= self._last_index or not self._labels:  # the pipeline was called again
             self._labels.append(class_ids(self.labels, step, len(logits)))
         self._last_index = step.index
         self._levels[step.index] = {"timestep": step.timestep, "alpha": step.alpha, "sigma": step.sigma}

@@ -1,4 +1,4 @@
-"""Latents to pictures with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
+"""Latents to images with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ def place(module: torch.nn.Module, device: torch.device) -> None:
 
 
 def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from latents in the diffusion model's scaling to pictures in about [-1, 1], with a gradient.
+    """A function from latents in the diffusion model's scaling to images in about [-1, 1], with a gradient.
 
     The scaling is read in the autoencoder's configuration, as pipelines do: `z / scaling_factor + shift_factor`, or
     `z * latents_std / scaling_factor + latents_mean` by channel. Activations are not kept but computed again in the
@@ -72,7 +72,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
         if latents.ndim < 4 or (channels and latents.shape[1] != channels):
             raise ValueError(
                 f"{type(vae).__name__} decodes latents (B, {channels or 'C'}, H, W), and the model's are "
-                f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to pictures "
+                f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to images "
                 "(B, C, H, W) in [-1, 1]"
             )
         return recomputed(picture, latents)

@@ -1,4 +1,4 @@
-"""How a classifier sees a class: its log-probability with two temperatures, and the gradient of that by the picture.
+"""How a classifier sees a class: its log-probability with two temperatures, and the gradient of that by the image.
 
 Source: EluCD (arXiv 2310.11311), section 4.3.
 """
@@ -87,6 +87,6 @@ def _gradient(
     x = x.detach().clone().requires_grad_(True)  # a tensor made in inference mode can have no gradient
     with torch.enable_grad():
         logits = classifier(x)
-    # In closed form: through autograd it would be as dear as a small classifier.
+    # In closed form: through autograd it would be as expensive as a small classifier.
     wanted = class_log_prob_gradient(logits.detach(), labels, tau_joint, tau_marginal).to(logits.dtype)
     return torch.autograd.grad(logits, x, wanted)[0]

@@ -32,7 +32,7 @@ def variance_shift(
     those of `denoised_variance` it is the shift of the denoised estimate.
 
     Args:
-        gradient: (B, ...) of log p(y | picture).
+        gradient: (B, ...) of log p(y | image).
         variance, max_variance: of this step, and the largest of the trajectory; numbers or 0-d.
         time: 1 (noise) to 0 (data).
 

@@ -1,6 +1,6 @@
 """How far a classifier's probabilities can be believed, and the temperature that makes them so.
 
-A classifier off the shelf was trained on clean pictures. On the denoised estimates of a sampler it is mostly too sure,
+A classifier off the shelf was trained on clean images. On the denoised estimates of a sampler it is mostly too sure,
 and guidance follows its errors. Measured here against the classes that were asked for; see `CalibrationTrace`.
 
 Sources: expected calibration error and temperature scaling, arXiv 1706.04599; its adaptive form, arXiv 1904.01685;
@@ -122,7 +122,7 @@ def fit_temperatures(logits: torch.Tensor, labels: torch.Tensor, ratio: float = 
     formula is no probability of the class any more (it does not sum to one, and labels would send tau_joint to
     infinity). Its gradient is that of the calibrated `softmax(tau_marginal * f)` plus (tau_joint - tau_marginal) times
     the gradient of f_y: a push towards the class that remains when the classifier is sure already. How much of it is
-    good is a question to the pictures (a Frechet distance), not to the labels.
+    good is a question to the images (a Frechet distance), not to the labels.
 
     Args:
         logits, labels: of trajectories that are not used otherwise, at all noise levels at which guidance is active.
