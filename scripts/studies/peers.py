@@ -47,7 +47,7 @@ def measure_world(name: str, run: Run, count: int) -> list[dict]:
 
     found = [_as_alignment(row) for row in study(rows, setting, folder, range(count), batch_size=BATCH)]
     stores = [ChunkStore(folder / row_name(row) / "samples", count, BATCH) for row in rows]
-    drawn = [Drawn.of(store, world.subject.reference, "accuracy") for store in stores]
+    drawn = [Drawn.of(store, world.subject.reference) for store in stores]
     return [row | compared(row, own, found, drawn) for row, own in zip(found, drawn, strict=True)]
 
 

@@ -28,14 +28,16 @@ class Drawn:
     samples: int
 
     @classmethod
-    def of(cls, store: ChunkStore, reference: Reference, score: str) -> "Drawn":
-        """From a finished run; `score` is the name of the alignment there."""
+    def of(cls, store: ChunkStore, reference: Reference) -> "Drawn":
+        """From a finished run, whose alignment may be called accuracy."""
         parts = min(PARTS, store.samples // 2)
         moments: list[Moments] = store.moments(parts)
         distances = Distances.of(moments, reference)
         frechet = np.array([distances.whole, *distances.without])
-        weight, alignment = (_means(store.array(name), parts) for name in (FIELD, score))
-        return cls(weight, frechet, alignment, store.samples)
+        names = store.names()  # no weight where no step has both predictions
+        weight = _means(store.array(FIELD), parts) if FIELD in names else np.full(1 + parts, np.nan)
+        score = store.array("alignment" if "alignment" in names else "accuracy")
+        return cls(weight, frechet, _means(score, parts), store.samples)
 
 
 def difference_at_equal_weight(ours: Drawn, curve: Sequence[Drawn]) -> list[Estimate]:
@@ -44,9 +46,10 @@ def difference_at_equal_weight(ours: Drawn, curve: Sequence[Drawn]) -> list[Esti
     Effective weights are uncertain too: each replicate of the jackknife has its own, and its own place on the curve.
 
     Returns:
-        `frechet_difference` and `alignment_difference`; nothing outside of the curve, which is not extended.
+        `frechet_difference` and `alignment_difference`; nothing outside of the curve, which is
+        not extended, or without a weight.
     """
-    curve = sorted(curve, key=lambda each: each.weight[0])
+    curve = sorted((each for each in curve if np.isfinite(each.weight[0])), key=lambda each: each.weight[0])
     around = [(a, b) for a, b in pairwise(curve) if a.weight[0] <= ours.weight[0] <= b.weight[0]]
     if not around:
         return []

@@ -13,6 +13,7 @@ DIFFERENCES |= {"frechet_difference": "frechet minus CFG's at equal effective we
 RANKED = {"method": "method", "setting": "setting", "steps": "steps", "nfe": "nfe"}
 RANKED |= {"effective_weight": "effective weight", "frechet": "frechet"} | DIFFERENCES
 RANKED |= {"alignment_difference": "alignment minus CFG's there", "survives": "gain survives"}
+UNKNOWN = "Not known: these rows were measured without effective weights.\n"
 
 
 def by_world(rows: Sequence[Mapping]) -> dict[str, list[dict]]:
@@ -58,7 +59,7 @@ def ranked_table(rows: Sequence[Mapping]) -> str:
         kept = f"The gain survives for {', '.join(names)}." if names else "No gain survives."
         heading = f"{world.capitalize()}, {lines[0]['samples']} images a row. {kept}"
         parts.append(f"{heading}\n\n{markdown_table(lines, RANKED, digits=3)}")
-    return "\n".join(parts)
+    return "\n".join(parts) or UNKNOWN
 
 
 def best_table(rows: Sequence[Mapping]) -> str:
