@@ -17,7 +17,7 @@ from ...networks.classifiers import classifier_of
 from ...networks.image_classifier import ImageClassifier
 from .decoding import decoder_of, place
 from .gradient import class_gradient
-from .labels import Labels, class_ids, highest
+from .labels import Labels, class_ids, highest, plain_labels
 from .reading import DEFAULT_READING, LOOK_AT, Reading
 from .schedules import edm_input
 from .smooth import guiding
@@ -83,7 +83,8 @@ class ClassifierGuidance(Callback):
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be above 0, got {chunk}")
         self.strength, self.reading = strength, reading.of_schedule(strength.schedule)
-        self.labels, self.chunk, self._highest = labels, chunk, highest(labels)
+        self.labels, self.chunk = plain_labels(labels), chunk
+        self._highest = highest(self.labels)
         given = classifier_of(classifier)
         self.classifier, self.replaced = guiding(given, self.reading.softplus, strict=reading.softplus is not None)
         if isinstance(self.classifier, torch.nn.Module) and not isinstance(given, ImageClassifier):

@@ -2,6 +2,7 @@ import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -381,6 +382,17 @@ def test_bad_settings_are_refused(arguments, message):
 def test_labels_of_another_number_are_refused():
     with pytest.raises(ValueError, match="3 class ids for 2 images"):
         draw(digits(), ClassifierGuidance(classifier(), labels=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("labels", [np.int64(3), torch.tensor(3), np.array([3]), torch.tensor([3]), [np.int64(3)]])
+def test_labels_of_numpy_and_of_torch_are_plain_numbers(labels):
+    assert ClassifierGuidance(classifier(), labels=labels).labels in (3, [3])
+
+
+@pytest.mark.parametrize("labels", ["three", 1.5, [1.5], [True], -1, [0, -1], object()])
+def test_labels_that_are_no_class_ids_are_refused(labels):
+    with pytest.raises(ValueError, match="labels are class ids from 0, got"):
+        ClassifierGuidance(classifier(), labels=labels)
 
 
 @pytest.mark.parametrize("labels", [10, [3, 12]])
