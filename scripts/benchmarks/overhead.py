@@ -24,7 +24,7 @@ from diffusion_guidance.pipelines import load_pipeline
 from diffusion_guidance.worlds.shapes_measure import caption
 from scripts.benchmarks.frame import Benchmark
 from scripts.benchmarks.random_pipelines import BENCHES, SIZES
-from scripts.benchmarks.timing import interleaved, medians, ratio
+from scripts.benchmarks.timing import CLOCKS, interleaved, medians, ratio
 
 
 STEPS = 20
@@ -88,7 +88,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
         ways = {"plain": plain} | {name: partial(attached, way) for name, way in WAYS.items()}
         for way in ways.values():
             way()
-        times = interleaved(ways, args.rounds)
+        times = interleaved(ways, args.rounds, args.clock)
         for name in WAYS:
             cost = 1000 * (min(times[name]) - min(times["plain"])) / STEPS
             once = (
@@ -102,4 +102,11 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 
 TEXT = "{network}, batch {batch}, {callback}: {us_a_step:.0f} us a step, ratio {time_ratio:.4f}"
-BENCHMARK = Benchmark(__doc__, rows, ("rounds",), TEXT, lambda parser: None, rounds=40)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    text = "cpu: the time that this process ran, which a busy machine disturbs least (default: %(default)s)"
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=text)
+
+
+BENCHMARK = Benchmark(__doc__, rows, ("rounds", "clock"), TEXT, options, rounds=40)

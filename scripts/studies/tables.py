@@ -13,6 +13,7 @@ from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
 from scripts.studies import (
     coverage,
+    coverage_alarms,
     diffier,
     diffier_objectives,
     elucd,
@@ -79,6 +80,9 @@ TABLES = (
     Table("docs/coverage.md", "one prediction", "coverage", coverage.embedding),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
     Table("docs/coverage.md", "community", "coverage", partial(coverage.table, community=True)),
+    Table("docs/coverage.md", "wrong facts", "coverage-check", coverage_alarms.facts_table),
+    Table("docs/coverage.md", "false alarms", "coverage-check", coverage_alarms.alarms_table),
+    Table("docs/coverage.md", "other precisions", "coverage-check", coverage_alarms.others_table),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
     Table("docs/evaluation.md", "trust", "benchmark_trust", benchmark(*_TRUST)),
