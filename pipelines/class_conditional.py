@@ -104,9 +104,9 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
         extra = {"generator": generator} if takes_generator else {}
 
         for index, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            pictures = self.scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, t)
+            inputs = self.scheduler.scale_model_input(torch.cat([latents, latents]) if guided else latents, t)
             output = self.transformer(
-                pictures.to(dtype), timestep=t.expand(len(pictures)), class_labels=ids, return_dict=False
+                inputs.to(dtype), timestep=t.expand(len(inputs)), class_labels=ids, return_dict=False
             )[0][:, : config.in_channels]
             if guided:
                 uncond, cond = output.chunk(2)

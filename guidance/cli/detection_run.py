@@ -14,7 +14,7 @@ from ..detection.cautions import READING, ImageKinds, difference_cautions, encod
 from ..detection.results import note
 from ..detection.sanity import SAMPLES, sanity_check
 from ..detection.threshold import Calibration, calibrate, needed_samples
-from ..images.reading import Picture, read_picture
+from ..images.reading import DecodedImage, read_image
 from .detection_job import Job, Tally, distinct, make_detector, run, warn
 from .detection_measure import run_measure
 from .failures import DONE, PARTLY
@@ -42,7 +42,7 @@ def run_calibrate(args: Namespace) -> Tally:
         files = distinct(tally).values()
         scores = torch.tensor([score for _, score in files], dtype=torch.float64)
         found = calibrate(scores, args.false_positive_rate, detector.identity, args.unsure_rate)
-        checks = sanity_check(detector, pictures([path for path, _ in files], args.max_pixels), found.threshold)
+        checks = sanity_check(detector, sample_images([path for path, _ in files], args.max_pixels), found.threshold)
         found = replace(found, images=ImageKinds.of(tally.kinds), sanity=checks)
         found.save(args.out)
     low, high = found.interval
@@ -52,12 +52,12 @@ def run_calibrate(args: Namespace) -> Tally:
     return tally
 
 
-def pictures(paths: Sequence[str], max_pixels: int) -> Iterator[torch.Tensor]:
+def sample_images(paths: Sequence[str], max_pixels: int) -> Iterator[torch.Tensor]:
     """Some of these images, (1, 3, H, W) in [0, 1], spread over the list."""
     chosen = paths[:: -(-len(paths) // SAMPLES)]
     for path in tqdm(chosen, desc="sanity check", unit="image"):
-        if isinstance(picture := read_picture(path, max_pixels), Picture):
-            yield picture.pixels[None].float().div_(255)
+        if isinstance(decoded := read_image(path, max_pixels), DecodedImage):
+            yield decoded.pixels[None].float().div_(255)
 
 
 def run_score(args: Namespace) -> Tally:

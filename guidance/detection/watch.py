@@ -114,15 +114,15 @@ class Watch:
 
     def _decode(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
-        pictures = output[0] if isinstance(output, tuple) else output.sample
-        self._see((pictures / 2 + 0.5).clamp(0, 1))
+        images = output[0] if isinstance(output, tuple) else output.sample
+        self._see((images / 2 + 0.5).clamp(0, 1))
         return output
 
-    def _see(self, pictures: torch.Tensor) -> None:
-        if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-            raise ValueError(f"detectors see images (B, 3, H, W) or (B, 1, H, W), got {tuple(pictures.shape)}")
-        pictures = pictures.detach().to(torch.float32)
-        self._found.append(self.detector.score(pictures.expand(-1, 3, -1, -1)))
+    def _see(self, images: torch.Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"detectors see images (B, 3, H, W) or (B, 1, H, W), got {tuple(images.shape)}")
+        images = images.detach().to(torch.float32)
+        self._found.append(self.detector.score(images.expand(-1, 3, -1, -1)))
 
 
 def _watched(original: Callable, watch: Watch) -> Callable:

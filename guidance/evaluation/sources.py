@@ -18,7 +18,7 @@ from ..core.files import file_digest
 from ..core.json_files import parse_json
 from ..images.byproducts import summary
 from ..images.listing import list_images
-from ..images.reading import Skipped, read_picture
+from ..images.reading import Skipped, read_image
 from ..images.survey import Seen, survey
 from .metrics.frechet import merged
 from .metrics.moments import Moments
@@ -136,7 +136,7 @@ def stored_extractor(store: ChunkStore) -> Mapping | str | None:
     return (read_settings(store.folder.parent) or {}).get("extractor")
 
 
-class Pictures:
+class ImageSet:
     """Image files of a folder, read by the one reader, or `arr_0` of an npz file; pixels are read when asked for.
 
     Every file is decoded once at the start, so that what cannot be read, and another size, are found before anything
@@ -156,7 +156,7 @@ class Pictures:
         self.left_out: tuple[tuple[str, str], ...] = ()
         self.broken: tuple[tuple[str, str], ...] = ()
         self.notes: Counter[str] = Counter()
-        self._array = None if self.path.is_dir() else _picture_array(self.path)
+        self._array = None if self.path.is_dir() else _image_array(self.path)
         self._files = self._survey() if self._array is None else []
 
     def __len__(self) -> int:
@@ -194,10 +194,10 @@ class Pictures:
         return files
 
     def _read_file(self, seen: Seen) -> torch.Tensor:
-        picture = read_picture(seen.path)
-        if isinstance(picture, Skipped) or tuple(picture.pixels.shape[1:]) != seen.size:
+        decoded = read_image(seen.path)
+        if isinstance(decoded, Skipped) or tuple(decoded.pixels.shape[1:]) != seen.size:
             raise ValueError(f"{seen.path} was changed while it was measured; start again")
-        return picture.pixels
+        return decoded.pixels
 
 
 def _extractor(text: str, path: Path) -> Mapping | str:
@@ -210,7 +210,7 @@ def _extractor(text: str, path: Path) -> Mapping | str:
     return value
 
 
-def _picture_array(path: Path) -> np.ndarray:
+def _image_array(path: Path) -> np.ndarray:
     if "arr_0" not in (names := npz_names(path)):
         raise ValueError(f"{path} holds {', '.join(names)}, but images are called arr_0")
     array = read_npz(path, "arr_0")

@@ -36,7 +36,7 @@ TURNS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """Pixels of a file.
 
     Attributes:
@@ -62,7 +62,7 @@ class Skipped:
     reason: str
 
 
-def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture | Skipped:
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> DecodedImage | Skipped:
     """The image in a file, or why there is none. Nothing about the file makes this raise, or start a program.
 
     The EXIF orientation is applied, transparency is composited on white, grey, palette, CMYK and Lab become RGB. Grey
@@ -100,7 +100,7 @@ def _open(path: str | os.PathLike) -> Iterator[ImageFile]:
         yield image
 
 
-def _decode(image: ImageFile, path: str | os.PathLike) -> Picture:
+def _decode(image: ImageFile, path: str | os.PathLike) -> DecodedImage:
     notes: list[str] = []
     low = None
     kind = "JPEG" if image.format == "MPO" else image.format or ""
@@ -123,7 +123,7 @@ def _decode(image: ImageFile, path: str | os.PathLike) -> Picture:
         rgb = rgb.transpose(turn)
         notes.append("turned as its EXIF says")
     pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
-    return Picture(pixels, kind, tuple(notes))
+    return DecodedImage(pixels, kind, tuple(notes))
 
 
 def _wide(image: ImageFile) -> str | None:

@@ -51,7 +51,7 @@ class ZeroShot(nn.Module):
         self.tower, self.scale = tower, scale
         self.register_buffer("embeddings", embeddings.detach().clone())
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        features = self.tower(pictures)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.tower(images)
         features = features[0] if isinstance(features, tuple) else features
         return self.scale * functional.normalize(features, dim=-1) @ self.embeddings.T.to(features.dtype)

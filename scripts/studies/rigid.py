@@ -27,7 +27,7 @@ from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.evaluation.summary import estimates_row
 from diffusion_guidance.worlds.photographs import load_patches
-from scripts.studies.rigid_sets import SAMPLES, Sets, pictures
+from scripts.studies.rigid_sets import SAMPLES, Sets, image_sets
 from scripts.studies.study import Report, Run, Study, Table, of_rows, span
 from scripts.training.encoder import Learning, learn
 
@@ -62,7 +62,9 @@ def scores(detector: Detector, world: str, split: str, corruption: str, run: Run
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = run.work / "scores" / f"{world}-{split}-{corruption.replace(' ', '-')}-{digest}.safetensors"
     if not path.exists():
-        found = {name: detector.score(corrupt(part, corruption)) for name, part in pictures(world, split, run).items()}
+        found = {
+            name: detector.score(corrupt(part, corruption)) for name, part in image_sets(world, split, run).items()
+        }
         write_atomic(path, lambda temporary: save_file(found, temporary))
     return load_file(path)
 

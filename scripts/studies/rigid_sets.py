@@ -94,7 +94,7 @@ def random_phase(images: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.fft.ifft2(torch.fft.fft2(images) * phase).real.clamp(0, 1)
 
 
-def pictures(world: str, split: str, run: Run) -> Sets:
+def image_sets(world: str, split: str, run: Run) -> Sets:
     """The sets of a world as 8-bit PNG files would hold them; drawn once, then kept."""
     count = run.samples or SAMPLES
     path = run.work / f"{world}-{split}-{count}.safetensors"

@@ -16,7 +16,7 @@ from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.worlds.photographs import load_patches
 from scripts.studies.rigid import DRAWS, NOISES, mean_auroc
-from scripts.studies.rigid_sets import SAMPLES, pictures
+from scripts.studies.rigid_sets import SAMPLES, image_sets
 from scripts.studies.study import Report, Run, Study, Table, of_rows
 from scripts.training.encoder import Learning, learn
 
@@ -44,7 +44,7 @@ def document(rows: list[dict]) -> str:
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:
-    training, sets, rows = load_patches("train")[0], pictures("photographs", "validation", run), []
+    training, sets, rows = load_patches("train")[0], image_sets("photographs", "validation", run), []
     for way in tqdm([row["way"] for row in run.wanted([{"way": way} for way in WAYS])]):
         network = learn(training, WAYS[way])
         encoder = Encoder(way, network, network.transform())

@@ -100,20 +100,20 @@ def train_model(args: argparse.Namespace) -> None:
 
     def draw(weight: float) -> tuple[torch.Tensor, dict[str, float]]:
         with attach(pipe, CFG(weight)):
-            pictures = pipe(
+            images = pipe(
                 [label(seed) for seed in seeds],
                 num_inference_steps=50,
                 generator=torch.Generator().manual_seed(0),
                 output_type="pt",
             ).images
-        found = measure(judge, pictures, seeds)
+        found = measure(judge, images, seeds)
         frechet = frechet_distance(Moments.of(found["features"]), reference)
-        return pictures, {"accuracy": found["accuracy"].float().mean().item(), "frechet": frechet}
+        return images, {"accuracy": found["accuracy"].float().mean().item(), "frechet": frechet}
 
     def look(step: int) -> None:
-        pictures, plain = draw(1.0)
+        images, plain = draw(1.0)
         _, guided = draw(2.0)
-        save_image(pictures[:100], folder / f"{step:06d}.png", nrow=10)
+        save_image(images[:100], folder / f"{step:06d}.png", nrow=10)
         print(f"step {step}: weight 1 {plain}, weight 2 {guided}", flush=True)
 
     plan = Plan(

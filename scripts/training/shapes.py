@@ -86,8 +86,8 @@ def train_autoencoder(args: argparse.Namespace) -> None:
         images = Scenes.sample(16, torch.Generator().manual_seed(1)).render().to(args.device)
         with torch.no_grad():
             out = model(images * 2 - 1).sample / 2 + 0.5
-        pictures = functional.interpolate(torch.cat([images, out.clamp(0, 1)]), scale_factor=3)
-        save_image(pictures, args.work / "autoencoder" / f"{step:06d}.png", nrow=16)
+        pairs = functional.interpolate(torch.cat([images, out.clamp(0, 1)]), scale_factor=3)
+        save_image(pairs, args.work / "autoencoder" / f"{step:06d}.png", nrow=16)
 
     plan = Plan(steps=args.autoencoder_steps, learning_rate=2e-3, seed=args.seed + 1)
     train(model, loss, plan, args.work / "autoencoder", look)

@@ -134,9 +134,9 @@ def test_beside_an_ip_adapter():
         "norm.bias": torch.zeros(8),
     }
     pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}])
-    pictures = {"ip_adapter_image_embeds": [torch.randn(4, 1, 6)]}  # negative ones first
-    assert relative_error(tiny.draw(pipe, **pictures), without) > 1e-3
-    check(tiny, pipe, **pictures)
+    prompts = {"ip_adapter_image_embeds": [torch.randn(4, 1, 6)]}  # negative ones first
+    assert relative_error(tiny.draw(pipe, **prompts), without) > 1e-3
+    check(tiny, pipe, **prompts)
 
 
 @EACH

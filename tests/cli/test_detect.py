@@ -116,7 +116,7 @@ def test_a_calibration_of_another_detector_is_refused(world, tmp_path, call):
     assert "another noise" in err
 
 
-def test_too_few_pictures_say_how_many(world, tmp_path, call):
+def test_too_few_images_say_how_many(world, tmp_path, call):
     code, _, err = call("calibrate", world / "real" / "0*.png", "--out", tmp_path / "c.json")
     assert code == 2
     assert "at least 72" in err
@@ -187,7 +187,7 @@ def test_errors_stop_a_calibration(world, tmp_path, call):
     assert json.loads((tmp_path / "c.json").read_text())["samples"] == 80
 
 
-def test_results_among_the_pictures_are_not_scored(tmp_path, call):
+def test_results_among_the_images_are_not_scored(tmp_path, call):
     Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "a.png")
     for _ in range(2):
         assert call("score", tmp_path, "--out", tmp_path / "a.csv")[0] == 0

@@ -79,7 +79,7 @@ def test_encoding_equals_pillow():
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_leaves_8_bit_pictures_and_depends_on_the_picture_alone(name):
+def test_a_corruption_leaves_8_bit_images_and_depends_on_the_image_alone(name):
     images = photograph()
     found = corrupt(images, name)
     torch.testing.assert_close((found * 255).round() / 255, found)

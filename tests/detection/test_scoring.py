@@ -13,7 +13,7 @@ from diffusion_guidance.detection import scoring
 from diffusion_guidance.detection.rigid import Detector
 from diffusion_guidance.detection.scoring import DIGITS, batched, score_files
 from diffusion_guidance.images.listing import list_files
-from diffusion_guidance.images.reading import Picture, read_picture
+from diffusion_guidance.images.reading import DecodedImage, read_image
 from diffusion_guidance.networks.encoders import Encoder
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 
@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_detector(folder, detector):
         if "x" in path.rpartition("/")[2]:
             assert score is None
         else:
-            alone = detector.score(read_picture(path).pixels[None] / 255)
+            alone = detector.score(read_image(path).pixels[None] / 255)
             assert abs(score - float(alone)) < 1.5 * 10**-DIGITS
 
 
@@ -122,10 +122,10 @@ def test_two_thousand_files_take_no_more_than_a_hundred(folder, monkeypatch):
     """Paths come from a generator; alive are two batches of inputs, and one whole image for each worker."""
     path, taken, images = str(folder / "00.png"), 0, Alive()
 
-    def read(*_) -> Picture:
-        return Picture(images.add(torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)), "PNG")
+    def read(*_) -> DecodedImage:
+        return DecodedImage(images.add(torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)), "PNG")
 
-    monkeypatch.setattr(scoring, "read_picture", read)
+    monkeypatch.setattr(scoring, "read_image", read)
 
     def paths(count: int):
         nonlocal taken

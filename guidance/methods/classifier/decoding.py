@@ -59,7 +59,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
     scaling, shift = config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
     mean, std = config.get("latents_mean"), config.get("latents_std")
 
-    def picture(latents: torch.Tensor) -> torch.Tensor:
+    def image(latents: torch.Tensor) -> torch.Tensor:
         if mean is not None and std is not None:
             shape = (1, -1, *[1] * (latents.ndim - 2))
             latents = latents * _constant(std, latents).view(shape) / scaling + _constant(mean, latents).view(shape)
@@ -75,7 +75,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
                 f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to images "
                 "(B, C, H, W) in [-1, 1]"
             )
-        return recomputed(picture, latents)
+        return recomputed(image, latents)
 
     return decode
 
