@@ -48,13 +48,13 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
-    facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
+    facts = f"{meta['samples']} images per row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
     columns = ["method", "weight", "w_max", "alpha", "steps", "alignment", "frechet"]
     return facts + markdown_table(rows, columns, digits=3)
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """One curve a method and step count, from weak to strong guidance; rows far outside would hide the others."""
+    """One curve per method and step count, from weak to strong guidance; rows far outside would hide the others."""
     points = []
     for steps, method in itertools.product(sorted({row["steps"] for row in rows}), ("cfg", "raag")):
         part = [row for row in rows if row["steps"] == steps and row["method"] == method]
