@@ -1,6 +1,5 @@
 """What `diffusion-guidance detect measure` does: how well a detector tells two sets of images apart."""
 
-import io
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from ..core.files import write_atomic
 from ..core.locking import locked_folder
-from ..core.plots import DPI, canvas
+from ..core.plots import canvas, png
 from ..detection.cautions import READING, ImageKinds, difference_cautions, encoder_cautions
 from ..detection.corruptions import METRICS, RECODINGS, detection_figures
 from ..detection.results import settings_path
@@ -160,6 +159,4 @@ def draw(rows: Sequence[Mapping], scores: Mapping[tuple[str, str], list[float]])
         )
     right.set(xlabel="score; lower means generated", ylabel="part of the images", title="scores without recoding")
     right.legend(frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=DPI, format="png")
-    return file.getvalue()
+    return png(figure)

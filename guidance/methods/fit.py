@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..core.callback import Callback
-from ..core.files import write_atomic
+from ..core.plots import COLORS, panels, write_plot
 from ..core.protocols import Pipeline
 from .cfg import CFG
 from .raag import RAAG, raag_weight
@@ -61,16 +61,14 @@ class RAAGFit:
 
     def plot(self, path: str | os.PathLike) -> Path:
         """Draw ratio and weight over the steps to a PNG, PDF or SVG file."""
-        from matplotlib.figure import Figure  # lazy, and without pyplot's global state
-
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
-        panels = (("ratio ||cond - uncond|| / ||uncond||", self.ratios), ("guidance weight", self.weights))
-        for axes, (label, values) in zip(figure.subplots(1, 2), panels, strict=True):
-            axes.plot(values.numpy(), color="tab:red", linewidth=2, marker="o", markersize=3)
+        figure, places = panels(2, 5, 3.6)
+        shown = (("ratio ||cond - uncond|| / ||uncond||", self.ratios), ("guidance weight", self.weights))
+        for axes, (label, values) in zip(places, shown, strict=True):
+            axes.plot(values.numpy(), color=COLORS["raag"], linewidth=2, marker="o", markersize=3)
             axes.set(xlabel="step", ylabel=label)
             axes.set_ylim(bottom=0)
             axes.grid(alpha=0.3)
-        return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+        return write_plot(path, figure)
 
 
 def raag_constants(

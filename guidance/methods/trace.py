@@ -10,10 +10,10 @@ from diffusers.configuration_utils import register_to_config
 
 from ..core.callback import Callback, Proceed
 from ..core.combine import effective_weight, sample_norm
-from ..core.files import write_atomic, write_json
+from ..core.files import write_json
 from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
-from ..core.plots import DPI, canvas
+from ..core.plots import panels, write_plot
 from ..core.step import Pass, Step
 
 
@@ -164,8 +164,8 @@ class Trace(Callback):
         data = self.to_dict(run)
         if missing := [name for name in names if name not in data]:
             raise ValueError(f"the trace has no {', '.join(missing)}; it has {', '.join(data)}")
-        figure = canvas(5 * len(names), 3.6)
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        figure, places = panels(len(names), 5, 3.6)
+        for axes, name in zip(places, names, strict=True):
             steps, values = data["step"].numpy(), data[name].reshape(len(data[name]), -1)
             faint = min(0.5, 4 / values.shape[1])
             axes.plot(steps, values.numpy(), ".-", markersize=2, color="tab:blue", alpha=faint, linewidth=0.8)
@@ -174,7 +174,7 @@ class Trace(Callback):
             axes.legend(frameon=False)
             axes.grid(alpha=0.3)
         if path is not None:
-            write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
+            write_plot(path, figure)
         return figure
 
 

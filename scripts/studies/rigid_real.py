@@ -23,6 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.core.plots import canvas, write_plot
 from diffusion_guidance.detection.cautions import READING
 from diffusion_guidance.detection.corruptions import detection_figures, encoded
 from diffusion_guidance.detection.rigid import Detector, gaussian_blur
@@ -164,9 +165,7 @@ def table(rows: list[dict]) -> str:
 
 def plot(path: Path, rows: list[dict]) -> None:
     """Every AUROC of a row next to its controls, with intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = canvas(9, 5.4)
     axes = figure.subplots()
     labels = {"auroc": "RIGID, lite0", "random": "RIGID, random weights", "bicubic": "bicubic control, lite0"}
     labels |= {"matched": "real side blurred alike, lite0", "sharpness": "sharpness alone, no network"}
@@ -179,7 +178,7 @@ def plot(path: Path, rows: list[dict]) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="AUROC, the left-named side above the other", xlim=(-0.02, 1.02))
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    write_plot(path, figure)
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:

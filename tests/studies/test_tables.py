@@ -51,6 +51,7 @@ def document(tmp_path, monkeypatch):
     (tmp_path / "docs/results/some.json").write_text('{"meta": {}, "rows": [{"value": 1}]}')
     table = study.Table("page.md", "some", "some", lambda meta, rows: f"{rows[0]['value']}\n")
     monkeypatch.setattr(tables, "TABLES", (table,))
+    monkeypatch.setattr(tables, "STUDIES", {})
     return tmp_path / "page.md"
 
 

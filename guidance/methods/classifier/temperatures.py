@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...core.files import write_atomic
+from ...core.plots import panels, write_plot
 
 
 #: Temperatures lie between 1 / LIMIT and LIMIT, so that there always is one.
@@ -140,16 +140,14 @@ def fit_temperatures(logits: torch.Tensor, labels: torch.Tensor, ratio: float = 
 
 
 def reliability_plot(
-    path: str | os.PathLike, panels: Mapping[str, Mapping[str, tuple[torch.Tensor, torch.Tensor]]], bins: int = 15
+    path: str | os.PathLike, diagrams: Mapping[str, Mapping[str, tuple[torch.Tensor, torch.Tensor]]], bins: int = 15
 ) -> Path:
-    """Draw reliability diagrams to a PNG, PDF or SVG file; a panel is title -> {name of a curve: (logits, labels)}.
+    """Draw reliability diagrams to a PNG, PDF or SVG file; a diagram is title -> {name of a curve: (logits, labels)}.
 
     A point is a bin with samples in it, its area their share; below the diagonal the classifier is overconfident.
     """
-    from matplotlib.figure import Figure  # lazy, and without pyplot's global state
-
-    figure = Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
-    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure, places = panels(len(diagrams), 4.2, 4.2)
+    for axes, (title, curves) in zip(places, diagrams.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linestyle="--", linewidth=1)
         for name, (logits, labels) in curves.items():
             table = reliability(logits, labels, bins)
@@ -161,7 +159,7 @@ def reliability_plot(
         axes.set(xlabel="probability of the guess", ylabel="share of right guesses")
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=120))
+    return write_plot(path, figure)
 
 
 def _checked(logits: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
