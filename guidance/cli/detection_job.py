@@ -1,4 +1,4 @@
-"""Files scored by a detector: which ones, where their rows go, and what is known of them in the end."""
+"""Score files with a detector: which files, where their rows go, and a summary."""
 
 import json
 import sys
@@ -161,7 +161,7 @@ def check_size(encoder: Encoder, size: int) -> None:
 
 
 def distinct(tally: Tally) -> dict[str, tuple[str, float]]:
-    """Path and score by digest: a file that is there twice says nothing more."""
+    """Path and score by digest: copies of a file count once."""
     first: dict[str, tuple[str, float]] = {}
     for path, score in zip(tally.paths, tally.scores, strict=True):
         first.setdefault(file_digest(path), (path, score))

@@ -22,10 +22,10 @@ from .detection_job import Job, Tally, distinct, make_detector, run, warn
 
 REAL, FAKE = "real", "generated"
 RESIZED = "resize 0.5"
-CONTROL = "real, resized"  # against the real ones: what the score makes of lost sharpness, which nobody generated
+CONTROL = "real, resized"  # against the real ones: how the score takes lost sharpness, which is not generation
 LABELS = dict(zip(METRICS, ("AUROC", "average precision", "FPR at 95 % TPR"), strict=True))
 COLUMNS = {name: name for name in ("against real", "recoding", "real", "others")} | LABELS
-FEW = 30  # images a side; intervals of fewer are too narrow
+FEW = 30  # images per side; intervals of fewer are too narrow
 ABOUT = (
     "A low score means generated. Real images are the positive class of AUROC and average precision; FPR at 95 % TPR "
     "is the part of generated images that pass as real where 95 % of the real ones do. Brackets hold 95 % intervals "
@@ -91,7 +91,7 @@ def chosen(tally: Tally, kept: set[str]) -> list[float]:
 
 
 def measured(scores: Mapping[tuple[str, str], list[float]]) -> list[dict]:
-    """A row a recoding, both sides recoded alike; then the control."""
+    """One row per recoding, both sides recoded alike; then the control."""
     pairs = {(FAKE, change): (scores[REAL, change], scores[FAKE, change]) for change in RECODINGS}
     pairs[CONTROL, RESIZED] = scores[REAL, "none"], scores[REAL, RESIZED]
     rows = []

@@ -1,4 +1,4 @@
-"""Files of results, CSV or JSON lines, that a killed run leaves in order: a row a file, appended by the batch."""
+"""Files of results, CSV or JSON lines: one row per image, appended batch by batch, so that a killed run can resume."""
 
 import csv
 import io
@@ -79,11 +79,11 @@ def _inert(value: object) -> object:
 class ResultFile:
     """A file that rows are appended to, batch by batch, and where a later run of the same settings goes on.
 
-    Beside it, in `PATH.json`, lie the settings that all its rows were made with, and the names of their fields.
+    `PATH.json` next to it holds the settings that all its rows were made with, and the names of their fields.
 
     Args:
         path: ends in .csv or .jsonl.
-        settings: JSON-serialisable; all that a row depends on but the file.
+        settings: JSON-serialisable; all that a row depends on, except the image file.
 
     Raises:
         ValueError: another suffix, or `path` exists and was not made with these settings.
@@ -111,8 +111,8 @@ class ResultFile:
     ) -> Iterator[Sequence[str]]:
         """The batches of paths that are not in the file yet. `seen` gets every row that is.
 
-        A batch that is there in part is cut off and done again, so that each image has the same neighbours as in a
-        run that was not killed.
+        A partial batch is cut off and done again, so that each image has the same neighbours as in an undisturbed
+        run.
 
         Raises:
             ValueError: the file is of another list of paths.
@@ -130,7 +130,7 @@ class ResultFile:
         return batches
 
     def changed(self, batches: Iterable[Sequence[str]]) -> set[int]:
-        """Positions of the whole batches with a file whose size or time is no longer that of its row.
+        """Positions of the whole batches in which the size or time of a file differs from its row.
 
         Raises:
             ValueError: the file is of another list of paths.
@@ -144,7 +144,7 @@ class ResultFile:
         return found
 
     def replace(self, positions: set[int], scored: Iterator[list[dict]], size: int) -> None:
-        """Put `scored` in the place of the batches at `positions`, all of `size` rows; the file changes at the end."""
+        """Put `scored` in place of the batches at `positions`, all of `size` rows; the file changes at the end."""
 
         def write(temporary: Path) -> None:
             rows = (row for row, _ in read_rows(self.path))
@@ -187,7 +187,7 @@ def settings_path(path: str | os.PathLike) -> Path:
 
 
 def note(path: str | os.PathLike, notes: dict) -> None:
-    """Put what a reader of a file of results should know next to its settings; a later run may note something else."""
+    """Store notes for readers of a file of results next to its settings; a later run may replace them."""
     beside = settings_path(path)
     write_json(beside, _read_settings(beside) | {"notes": notes})
 

@@ -1,4 +1,4 @@
-"""The settings that all results of a folder share: kept next to them, and compared before more are added."""
+"""The settings that all results in a folder share: stored next to them, and compared before more are added."""
 
 import json
 import os

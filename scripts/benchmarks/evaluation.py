@@ -105,7 +105,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 50_000], help="feature vectors a side")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 50_000], help="features per side")
     parser.add_argument("--dim", type=int, default=2048, help="dimensions (default 2048)")
     parser.add_argument("--batch", type=int, default=64, help="vectors at once (default 64)")
 

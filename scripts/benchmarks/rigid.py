@@ -77,7 +77,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default="random:vit_small_patch16_224", help="see load_encoder")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
+    parser.add_argument("--size", type=int, default=224, help="pixels per side (default 224)")
     parser.add_argument("--draws", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--images", type=int, default=16, help="images a round (default 16)")
     parser.add_argument("--batch", type=int, default=16, help="images that the encoder sees at once (default 16)")

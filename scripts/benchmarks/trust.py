@@ -87,7 +87,7 @@ class Clock:
 
 @contextlib.contextmanager
 def replaced(checks: Mapping[tuple[object, str], Callable]) -> Iterator[None]:
-    """Other functions in the place of the checks."""
+    """Other functions in place of the checks."""
     with contextlib.ExitStack() as stack:
         for (owner, name), function in checks.items():
             stack.enter_context(patch.object(owner, name, function))

@@ -1,6 +1,6 @@
 """Make the results in docs/results again, each by its own command, and then the tables of the documents.
 
-python -m scripts.studies                    # every study; a killed one goes on where it stopped
+python -m scripts.studies                    # every study; a killed one resumes where it stopped
 python -m scripts.studies --benchmarks       # every benchmark, on a quiet machine
 python -m scripts.studies --only raag elucd
 python -m scripts.studies --list             # what makes what

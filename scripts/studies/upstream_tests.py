@@ -136,7 +136,7 @@ def _enter(hub: Path) -> None:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """The counts, one line a run."""
+    """The counts, one line per run."""
     return markdown_table(rows, ("pipeline", "class", "passed", "failed", "skipped"))
 
 

@@ -284,7 +284,7 @@ EVALUATE = [
     (scored("mixed", "scenes"), "differ in size (2 of 16 x 16, 1 of 16 x 20)"),
     (scored("broken", "scenes"), "no images in broken that can be read"),
     (scored("unfinished", "scenes"), "lacks 64 samples"),
-    (scored("seedless", "scenes"), "is not that of a run"),
+    (scored("seedless", "scenes"), "is not of a run"),
     (scored("few", "few", "--measure", "kid"), "at least 4 samples are needed"),
     (scored("scenes", "nan.npz"), "must be finite"),
     (scored("scenes", "shape.npz"), "does not go with sigma"),

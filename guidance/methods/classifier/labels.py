@@ -1,4 +1,4 @@
-"""Which classes a classifier is asked for: class ids given once, one for each image, or by the pipeline's own call."""
+"""The class ids that a classifier guides towards: one for all, one for each image, or from the pipeline's own call."""
 
 from collections.abc import Sequence
 
