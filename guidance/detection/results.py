@@ -95,10 +95,10 @@ class ResultFile:
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"results are written to a file that ends in {' or '.join(SUFFIXES)}, not to {path}")
         if self.path.exists():
-            beside = settings_path(path)
-            if not beside.is_file():
+            settings_file = settings_path(path)
+            if not settings_file.is_file():
                 raise ValueError(f"{path} exists and holds no results of ours; give another name")
-            before = _read_settings(beside)
+            before = _read_settings(settings_file)
             before.pop("notes", None)
             other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
             if other:
@@ -188,8 +188,8 @@ def settings_path(path: str | os.PathLike) -> Path:
 
 def note(path: str | os.PathLike, notes: dict) -> None:
     """Store notes for readers of a file of results next to its settings; a later run may replace them."""
-    beside = settings_path(path)
-    write_json(beside, _read_settings(beside) | {"notes": notes})
+    settings_file = settings_path(path)
+    write_json(settings_file, _read_settings(settings_file) | {"notes": notes})
 
 
 def _read_settings(path: Path) -> dict:
