@@ -415,7 +415,7 @@ DETECT = [
     (["score", "real", *ENCODER, "--out", ""], "an empty path"),
     (["score", "real", *ENCODER, "--out", "real"], ".csv or .jsonl"),
     (["score", "real", *ENCODER, "--out", "file/x.csv"], "file"),
-    (["score", "real", *ENCODER, "--out", "theirs.csv"], "no settings of ours"),
+    (["score", "real", *ENCODER, "--out", "theirs.csv"], "not a file of settings"),
     (["score", "real", *ENCODER, "--out", "half.csv"], "cannot read half.csv.json"),
     (["score", "real", *ENCODER, "--out", "older.csv"], "another batch_size"),
     (["calibrate", "real", *ENCODER], "required: --out"),
