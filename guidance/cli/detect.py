@@ -4,7 +4,8 @@
     diffusion-guidance detect calibrate photos/ --encoder timm:vit_large_patch14_dinov2.lvd142m --out detector.json
 
     # Then: a row for each image, with the verdict "real", "generated" or "unsure".
-    diffusion-guidance detect score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv
+    diffusion-guidance detect score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv \\
+        --html results.html
 
     # How well does it tell these apart, as they are and re-encoded? AUROC with intervals, a plot, a page.
     diffusion-guidance detect measure photos/ generated/ --out measured
@@ -46,6 +47,8 @@ def parser(prog: str) -> Parser:
     calibrate.add_argument("--unsure-rate", type=kind(number), metavar="RATE", help=text)
     score.add_argument("--calibration", type=path, metavar="FILE", help="what calibrate wrote")
     score.add_argument("--out", type=path, metavar="FILE", help=".csv or .jsonl (default: print CSV)")
+    text = "also a page with the images in the order of their scores; needs --out"
+    score.add_argument("--html", type=path, metavar="FILE", help=text)
     text = "how well real and generated images are distinguished, as they are, as JPEG and resized"
     measure = commands.add_parser("measure", help=text, description=text)
     measure.add_argument("real", metavar="REAL", help=f"of real images: {SOURCE}")
