@@ -132,7 +132,7 @@ def publish(
         f"<p>{page.text(ABOUT)}</p>\n",
         page.image(plot, "the same, drawn"),
     ]
-    page.write_page(out / "report.html", "Real and generated images, told apart", body)
+    page.write_page(out / "report.html", "Real and generated images, distinguished", body)
 
 
 def draw(rows: Sequence[Mapping], scores: Mapping[tuple[str, str], list[float]]) -> bytes:

@@ -9,11 +9,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..core.files import write_atomic, write_json
-from ..core.json_files import parse_json, read_json
+from ..core.json_files import parse_json, read_settings_file
 
 
 FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")
 SUFFIXES = (".csv", ".jsonl")
+_OTHERWISE = "give another name, or --overwrite"
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets compute cells that begin so
 
 
@@ -95,14 +96,14 @@ class ResultFile:
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"results are written to a file that ends in {' or '.join(SUFFIXES)}, not to {path}")
         if self.path.exists():
-            beside = settings_path(path)
-            if not beside.is_file():
+            settings_file = settings_path(path)
+            if not settings_file.is_file():
                 raise ValueError(f"{path} exists and holds no results of ours; give another name")
-            before = _read_settings(beside)
+            before = read_settings_file(settings_file, _OTHERWISE)
             before.pop("notes", None)
             other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
             if other:
-                raise ValueError(f"{path} was made with another {', '.join(other)}; give another name, or --overwrite")
+                raise ValueError(f"{path} was made with another {', '.join(other)}; {_OTHERWISE}")
         else:
             write_json(settings_path(path), settings)
 
@@ -176,8 +177,7 @@ class ResultFile:
 
     def _other_list(self, found: str, expected: str) -> ValueError:
         return ValueError(
-            f"{self.path} is of another list of files: it has {found!r} in place of {expected!r}; "
-            "give another name, or --overwrite"
+            f"{self.path} is of another list of files: it has {found!r} in place of {expected!r}; {_OTHERWISE}"
         )
 
 
@@ -188,18 +188,8 @@ def settings_path(path: str | os.PathLike) -> Path:
 
 def note(path: str | os.PathLike, notes: dict) -> None:
     """Store notes for readers of a file of results next to its settings; a later run may replace them."""
-    beside = settings_path(path)
-    write_json(beside, _read_settings(beside) | {"notes": notes})
-
-
-def _read_settings(path: Path) -> dict:
-    try:
-        before = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}; give another name, or --overwrite") from None
-    if not isinstance(before, dict):
-        raise ValueError(f"{path} holds no settings of ours; give another name, or --overwrite")
-    return before
+    settings_file = settings_path(path)
+    write_json(settings_file, read_settings_file(settings_file, _OTHERWISE) | {"notes": notes})
 
 
 def _stamp_text(row: dict) -> list[str]:

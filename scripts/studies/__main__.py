@@ -59,6 +59,7 @@ COMMANDS = (
     *(Command(study.results(), f"scripts.studies.{name}") for name, study in STUDIES.items()),
     _benchmark("overhead", "overhead"),
     _benchmark("skipped", "skipped"),
+    _benchmark("threads", "threads"),
     _benchmark("benchmark_families", "families"),
     _benchmark("benchmark_evaluation", "evaluation"),
     _benchmark("benchmark_rigid", "rigid", "--rounds", "5", "--images", "8", "--batch", "8"),

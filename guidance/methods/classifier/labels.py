@@ -32,7 +32,7 @@ def plain_labels(labels: Labels) -> int | list[int] | None:
     """Class ids, of numpy and torch too, as plain numbers.
 
     Raises:
-        ValueError: they are no whole numbers from 0.
+        ValueError: not whole numbers from 0.
     """
     if labels is None:
         return None
