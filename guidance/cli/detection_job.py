@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {"noise": 0.05, "draws": 1, "method": "rigid"}
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """Files to score, and where their rows go.
 
     Attributes:
@@ -53,7 +53,7 @@ class Job:
     title: str = "scoring"
 
     @classmethod
-    def of(cls, args: Namespace, paths: Sequence[str], own: Iterable[Path | None], table: Path | None) -> "Job":
+    def of(cls, args: Namespace, paths: Sequence[str], own: Iterable[Path | None], table: Path | None) -> "ScoringJob":
         """What can be refused before anything is loaded is refused."""
         if args.max_pixels > 2 * MAX_PIXELS:
             raise ValueError(f"--max-pixels can be {2 * MAX_PIXELS} at most: Pillow itself refuses larger images")
@@ -104,7 +104,7 @@ class Tally:
         print(", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())), file=sys.stderr)
 
 
-def run(job: Job, detector: Detector) -> Tally:
+def run(job: ScoringJob, detector: Detector) -> Tally:
     """Score what is not in the job's table yet; without one, print. The tally is of all rows, old and new."""
     tally = Tally()
 

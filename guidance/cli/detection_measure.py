@@ -17,7 +17,7 @@ from ..detection.results import settings_path
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.summary import estimates_row
 from . import page
-from .detection_job import Job, Tally, distinct, make_detector, run, warn
+from .detection_job import ScoringJob, Tally, distinct, make_detector, run, warn
 
 
 REAL, FAKE = "real", "generated"
@@ -42,7 +42,7 @@ def run_measure(args: Namespace) -> Tally:
     own = [out / name for name in ("report.html", "measure.png")] + [
         file for table in tables.values() for file in (table, settings_path(table))
     ]
-    listed = {side: Job.of(args, [source], own, None) for side, source in sources.items()}
+    listed = {side: ScoringJob.of(args, [source], own, None) for side, source in sources.items()}
     jobs = {
         (side, change): replace(listed[side], table=table, change=change, title=f"{side}, {change}")
         for (side, change), table in tables.items()

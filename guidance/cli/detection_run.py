@@ -15,7 +15,7 @@ from ..detection.results import note
 from ..detection.sanity import SAMPLES, sanity_check
 from ..detection.threshold import Calibration, calibrate, needed_samples
 from ..images.reading import DecodedImage, read_image
-from .detection_job import Job, Tally, distinct, make_detector, run, warn
+from .detection_job import ScoringJob, Tally, distinct, make_detector, run, warn
 from .detection_measure import run_measure
 from .detection_page import write_score_page
 from .failures import DONE, PARTLY
@@ -32,7 +32,7 @@ def run_calibrate(args: Namespace) -> Tally:
     if args.out.suffix != ".json":
         raise ValueError("--out of calibrate ends in .json")
     table = args.out.with_suffix(".scores.csv")
-    job = Job.of(args, args.paths, [args.out], table)
+    job = ScoringJob.of(args, args.paths, [args.out], table)
     with locked_file(table):
         detector = make_detector(args, None)
         tally = run(job, detector)
@@ -65,7 +65,7 @@ def run_score(args: Namespace) -> Tally:
     if args.html and args.out is None:
         raise ValueError("--html shows the rows of a table; give --out too")
     own = [args.calibration, args.html]
-    job = replace(Job.of(args, args.paths, own, args.out), calibration=args.calibration)
+    job = replace(ScoringJob.of(args, args.paths, own, args.out), calibration=args.calibration)
     with nullcontext() if job.table is None else locked_file(job.table):
         calibration = Calibration.load(args.calibration) if args.calibration else None
         detector = make_detector(args, calibration)

@@ -13,6 +13,10 @@ from .parameterization import from_x0, to_x0
 from .protocols import Scheduler
 
 
+#: The note under which a corrector (`DiffIER`) keeps the prediction that it corrects; `Trace` measures the error of it.
+UNCORRECTED = "_uncorrected"
+
+
 class MissingUnconditionalError(RuntimeError):
     """A callback asked for the unconditional prediction, and the pipeline ran without that pass."""
 

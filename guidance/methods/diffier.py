@@ -20,7 +20,7 @@ from ..core.callback import Callback, Proceed
 from ..core.combine import per_sample, widened
 from ..core.differentiable import differentiable
 from ..core.next_sample import has_next, next_index, next_level, next_step, next_target, step_error, training_target
-from ..core.step import Step
+from ..core.step import UNCORRECTED, Step
 from .manifold_projection import leading_through, projected
 
 
@@ -131,7 +131,7 @@ class DiffIER(Callback):
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
-        step.notes["_before"] = prediction  # for `Trace`: what the network says here, before it is changed
+        step.notes[UNCORRECTED] = prediction
         if not has_next(step):
             return prediction
         if self.objective == "manifold":

@@ -14,7 +14,7 @@ from ..core.files import write_json
 from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
 from ..core.plots import panels, write_plot
-from ..core.step import Pass, Step
+from ..core.step import UNCORRECTED, Pass, Step
 
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class Trace(Callback):
             row.append(values[name].detach() if name in values else None)
 
     def _errors(self, step: Step, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
-        # DiffIER's result is not what the network says here.
-        found = {"error": step.notes.get("_before", prediction), "cond_error": step.cond}
+        found = {"error": step.notes.get(UNCORRECTED, prediction), "cond_error": step.cond}
         errors = {name: step_error(p, p if self._target is None else self._target) for name, p in found.items()}
         self._target = next_target(step, prediction) if has_next(step) else None
         return errors

@@ -1,4 +1,4 @@
-"""Images a second through RIGID: ours against the published computation with the same encoder, interleaved.
+"""Images per second through RIGID: ours against the published computation with the same encoder, interleaved.
 
     python -m scripts.benchmarks rigid --json out/rigid.json
 
@@ -42,7 +42,7 @@ def ours(encoder: Encoder, images: torch.Tensor, draws: int, batch: int) -> torc
 
 
 def peak_mib(args: argparse.Namespace, count: int, draws: int) -> float:
-    """The most that a process scoring `count` images, made one batch at a time, ever holds."""
+    """Peak memory of a process that scores `count` images, made one batch at a time."""
     command = [sys.executable, "-m", "scripts.benchmarks.rigid"]
     command += map(str, (count, draws, args.encoder, args.size, args.batch))
     return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[-1])

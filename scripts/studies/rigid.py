@@ -1,4 +1,4 @@
-"""RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
+"""RIGID without a foundation model: docs/results/rigid.json and its plot.
 
 Real images against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
 random filters, and through a random vision transformer; and as controls real against real and generated against

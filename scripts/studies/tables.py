@@ -87,7 +87,7 @@ TABLES = (
 
 
 def reports() -> Iterator[Report]:
-    """Those of all studies that have been measured."""
+    """The plots of all studies that have been measured."""
     for study in STUDIES.values():
         yield from (report for report in study.reports if (RESULTS / f"{report.name}.json").exists())
 

@@ -1,4 +1,4 @@
-"""Train the judge of the emoji world in assets/: it reads name and style, and never guides. About 20 minutes.
+"""Train the judge of the emoji world in assets/: it classifies name and style, and never guides. About 20 minutes.
 
     python -m scripts.training.emoji_judge --unseen    # first a twin that never sees the held-out pairs, for the card
     python -m scripts.training.emoji_judge             # rendered images: see scripts/training/emoji_images.py

@@ -33,7 +33,7 @@ had.
 
 @dataclass(frozen=True)
 class Learning:
-    """How an encoder is learnt.
+    """Settings of the training of an encoder.
 
     Args:
         filters, patch: see `PatchEncoder`.
