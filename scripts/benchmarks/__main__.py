@@ -1,7 +1,7 @@
 """Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
 
     python -m scripts.benchmarks overhead --json out/overhead.json       # an attachment against the plain pipeline
-    python -m scripts.benchmarks skipped --json out/skipped.json         # passes that nobody reads are not run
+    python -m scripts.benchmarks skipped --json out/skipped.json         # unread passes are not run
     python -m scripts.benchmarks threads --json out/threads.json         # one network in many threads: all equal
     python -m scripts.benchmarks families --json out/families.json       # the same for many families, and modular
     python -m scripts.benchmarks evaluation --json out/evaluation.json   # Frechet distance against other libraries

@@ -75,4 +75,5 @@ def plot(world: str, path: Path, rows: Sequence[Mapping]) -> None:
     """Frechet distance over the effective weight; the best six methods of a world, and CFG."""
     if own := by_world(rows).get(world):
         names = {PLAIN, *[line["method"] for line in best(own)][:6]}
-        curve_plot(path, [row for row in own if row["method"] in names], x="effective_weight")
+        weight = "effective_weight" if "effective_weight" in own[0] else "weight"
+        curve_plot(path, [row for row in own if row["method"] in names], x=weight)
