@@ -9,15 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, clock: str = "wall") -> dict[str, list[float]]:
-    """Milliseconds of each way in each round, after a warm-up; each round runs all ways, beginning with the next.
-
-    Args:
-        clock: "wall", or "cpu": the time that this process ran, which a busy machine disturbs least. Not for a GPU.
-    """
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each way in each round, after a warm-up; each round runs all ways, beginning with the next."""
     names = list(ways)
     for way in ways.values():
         way()
@@ -26,10 +19,10 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, clock: st
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             _wait()
-            start = CLOCKS[clock]()
+            start = time.perf_counter()
             ways[name]()
             _wait()
-            times[name].append(1000 * (CLOCKS[clock]() - start))
+            times[name].append(1000 * (time.perf_counter() - start))
     return times
 
 
