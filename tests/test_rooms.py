@@ -20,7 +20,11 @@ IMPORTS = {
     "pipelines": {"core", "worlds", "attachment"},
     "evaluation": {"core", "worlds", "images", "networks", "attachment"},
     "detection": {"core", "images", "networks", "attachment", "evaluation"},
-    "cli": {"core", "worlds", "images", "networks", "attachment", "methods", "pipelines", "evaluation", "detection"},
+    "play": {"core", "methods", "evaluation"},
+    "cli": {
+        *("core", "worlds", "images", "networks", "attachment", "methods", "pipelines", "evaluation", "detection"),
+        "play",
+    },
 }
 
 

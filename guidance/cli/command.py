@@ -19,9 +19,17 @@ COMMANDS = {
     "detect": "real or generated: calibrate on real images, score files and folders",
     "fit": "settings of RAAG for a model, from a few runs of its own pipeline",
     "describe": "show what attaching to a pipeline finds in it",
+    "play": "a page to play on: two methods next to each other",
     "demo": "draw with the shipped checkpoints",
 }
-EXTRAS = {"evaluate": "evaluation", "calibrate": "evaluation", "detect": "detection", "demo": "demo", "fit": "plots"}
+EXTRAS = {
+    "evaluate": "evaluation",
+    "calibrate": "evaluation",
+    "detect": "detection",
+    "demo": "demo",
+    "fit": "plots",
+    "play": "play",
+}
 NAME = "diffusion-guidance"
 
 
