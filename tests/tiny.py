@@ -61,7 +61,7 @@ def draw_sd3(pipe, prompts=PROMPTS, steps: int = 3, weight: float = 5.0, seed: i
 
 
 def draw_dit(pipe, classes=(0, 1), steps: int = 3, weight: float = 4.0, seed: int = 0, **kwargs) -> torch.Tensor:
-    """Decoded pictures, since DiT has no latent output."""
+    """Decoded images, since DiT has no latent output."""
     generator = torch.Generator().manual_seed(seed)
     kwargs = {"output_type": "pt", "guidance_scale": weight} | kwargs
     return pipe(list(classes), num_inference_steps=steps, generator=generator, **kwargs).images

@@ -59,7 +59,7 @@ class Attachment:
         skip: bool = True,
     ):
         self.pipe, self.callbacks = pipe, callbacks
-        self._may_skip = skip and verify
+        self._may_skip, self._verify = skip and verify, verify
         if any(attached_to(pipe)):
             raise RuntimeError(
                 f"guidance is attached to this {type(pipe).__name__} already; leave that `with` block (or call "
@@ -135,6 +135,8 @@ class Attachment:
     def _began(self, run: Run) -> None:
         self._passes.reset()
         self._recorder.install()  # the network may have been compiled since
+        if self._verify:
+            run.watch(self._recorder.networks)
         self._plan = SkipPlan(self.callbacks, run, self._recorder, self._may_skip)
 
     def _ended(self) -> None:

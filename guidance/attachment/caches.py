@@ -7,45 +7,93 @@ from typing import Any
 
 import torch
 
+from .arguments import copied
+from .leaves import is_library
+from .snapshot import ALL, HOOKS, OTHERS, Change, Snapshot, changes, snapshot
+
 
 class Isolation:
     """What keeps state between the calls of one network, found by what was done to it: state of diffusers' hooks
-    (`enable_cache`, `apply_*`), which can be set aside, and replaced `forward` methods, which can not.
+    (`enable_cache`, `apply_*`), which can be set aside; replaced `forward` methods, and tensors that other hooks,
+    attention processors and attributes keep, which can not.
 
-    Attributes:
-        keeps_state: whether there is anything of the kind.
+    Args:
+        began: what other hooks and modules kept when the run began; None where that is not to be looked at.
     """
 
-    def __init__(self, module: torch.nn.Module):
+    def __init__(self, module: torch.nn.Module, began: Snapshot | None = None):
         parts = [getattr(part, "_orig_mod", part) for part in module.modules()]
+        self._module, self._began, self._seen_again = module, began, began is None
         self._holders = list(_holders(parts))
         self._replaced = next(filter(None, map(_replaced_forward, parts)), None)
 
     @property
     def keeps_state(self) -> bool:
-        return bool(self._holders) or self._replaced is not None
+        """Whether there is anything of the kind."""
+        return bool(self._holders) or self._replaced is not None or bool(self._since_began())
 
-    @contextmanager
-    def fresh(self) -> Iterator[None]:
-        """Within it the network computes everything, and what was kept is as before at the end.
+    def evaluate(self, arguments: dict) -> object:
+        """What the network returns for `arguments`, once more than the pipeline calls it. It computes everything, and
+        what is kept is as before at the end. The first time, that is looked at.
 
         Raises:
-            RuntimeError: somebody replaced a `forward`; what it keeps cannot be known.
+            RuntimeError: somebody replaced a `forward`, or something keeps tensors that this evaluation would change,
+                or changed.
         """
         if self._replaced is not None:
             raise RuntimeError(
                 f"a callback evaluates the network once more, and {self._replaced} was replaced, as caches do that "
                 "count the pipeline's own evaluations; remove it first, or use a cache of diffusers (enable_cache)"
             )
-        kept = [(holder, name, getattr(holder, name)) for holder, name in self._holders]
+        if self._seen_again:
+            return self._call(arguments)
+        self._seen_again, since = True, self._since_began()
+        _refuse([change for change in since if change.kind == HOOKS])
+        caching = {change.module for change in since}
+        result, found = self._watched(arguments, caching)
+        if found:  # what is derived from the arguments is derived once
+            result, found = self._watched(arguments, caching)
+            _refuse(found)
+        return result
+
+    def _since_began(self) -> list[Change]:
+        if self._began is None:
+            return []
+        found = changes(self._module, self._began, snapshot(self._module, OTHERS))
+        return [change for change in found if change.of_tensor]
+
+    def _call(self, arguments: dict) -> object:
+        with self._fresh():
+            return self._module(**copied(arguments))
+
+    def _watched(self, arguments: dict, caching: set[torch.nn.Module]) -> tuple[object, list[Change]]:
+        """What the network returns, and what that changed: tensors, and numbers of the modules in `caching`. What
+        counts calls and keeps no result of theirs is not a cache."""
+        before = snapshot(self._module, ALL)
+        result = self._call(arguments)
+        found = changes(self._module, before, snapshot(self._module, ALL))
+        return result, [change for change in found if change.of_tensor or change.module in caching]
+
+    @contextmanager
+    def _fresh(self) -> Iterator[None]:
+        held = [(holder, name, getattr(holder, name)) for holder, name in self._holders]
         empty: dict[int, object] = {}  # hooks share what they keep
         try:
-            for holder, name, state in kept:
+            for holder, name, state in held:
                 setattr(holder, name, empty.setdefault(id(state), _emptied(state)))
             yield
         finally:
-            for holder, name, state in kept:
+            for holder, name, state in held:
                 setattr(holder, name, state)
+
+
+def _refuse(found: list[Change]) -> None:
+    if found:
+        raise RuntimeError(
+            f"a callback evaluates the network once more, and {found[0].where} changes with each evaluation, as "
+            "caches do; remove it first, or use a cache of diffusers (enable_cache); if it only watches, pass "
+            "attach(..., verify=False)"
+        )
 
 
 def _holders(parts: list[torch.nn.Module]) -> Iterator[tuple[object, str]]:
@@ -75,8 +123,7 @@ def _replaced_forward(part: torch.nn.Module) -> str | None:
     if own is not None and not _known(part, own):
         return f"the {name} of this network"
     owner = next(cls for cls in type(part).__mro__ if "forward" in vars(cls))
-    where = getattr(vars(owner)["forward"], "__module__", None) or owner.__module__
-    if owner.__module__.startswith("diffusers.") and not where.startswith(("diffusers.", "torch.")):
+    if owner.__module__.startswith("diffusers.") and not is_library(vars(owner)["forward"]):
         return name
     return None
 

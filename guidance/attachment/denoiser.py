@@ -7,7 +7,6 @@ import torch
 from ..core.levels import Level, level_at_index, level_at_timestep, network_input
 from ..core.next_sample import repeats
 from ..core.step import Step
-from .arguments import copied
 from .families import Call, Family, Observed, prediction_of
 from .recorder import Recorder, is_compiled, kept
 from .run import Run
@@ -109,8 +108,8 @@ class StepDenoiser:
         outputs = []
         with self._recorder.pause():
             for call in self.observed.calls:
-                with self.run.isolation(call.module).fresh():
-                    outputs.append((call, call.module(**copied(self._inputs(call, sample, timestep, level)))))
+                arguments = self._inputs(call, sample, timestep, level)
+                outputs.append((call, self.run.isolation(call.module).evaluate(arguments)))
         self.made += 1
         self._latest = (sample, outputs)
         return self.family.named([kept(output, call.module) for call, output in outputs], self.observed, sample)

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from .families import Family, Observed, registered_family
+from .families import Family, Observed, is_inherited, registered_family
 from .inference import infer
 from .verification import FamilyError, verify
 
@@ -15,7 +15,8 @@ Scaled = Callable[[torch.Tensor], torch.Tensor | None]
 
 
 def establish(observed: Observed, family: Family | None, scaled: Scaled, check: bool = True) -> Family:
-    """The family of `observed.pipe`: `family`, or the registered one, or the inferred one.
+    """The family of `observed.pipe`: `family`, or the registered one, or the inferred one: also of a class that does
+    otherwise than the registered one that it is derived from.
 
     Args:
         observed: a step, with the calls of all networks of the pipeline since the step before.
@@ -29,13 +30,22 @@ def establish(observed: Observed, family: Family | None, scaled: Scaled, check: 
     """
     known = family or registered_family(observed.pipe)
     if known is None:
-        found = infer(observed)
-        if check:  # on the host, where everything lies by now
-            verify(found.family, found.observed, partial(_scaled_on_host, scaled, observed.sample.device))
-        return found.family
+        return _inferred(observed, scaled, check)
     if check:
-        verify(known, of_family(observed, known), scaled)
+        try:
+            verify(known, of_family(observed, known), scaled)
+        except FamilyError:
+            if not is_inherited(known, observed.pipe):
+                raise
+            return _inferred(observed, scaled, check)
     return known
+
+
+def _inferred(observed: Observed, scaled: Scaled, check: bool) -> Family:
+    found = infer(observed)
+    if check:  # on the host, where everything lies by now
+        verify(found.family, found.observed, partial(_scaled_on_host, scaled, observed.sample.device))
+    return found.family
 
 
 def _scaled_on_host(scaled: Scaled, device: torch.device, sample: torch.Tensor) -> torch.Tensor | None:

@@ -7,10 +7,10 @@ import torch
 
 from ..core.levels import is_understood, network_input
 from .establish import as_made_by_hand, denoising, establish, of_family
-from .families import Call, Family, Observed
+from .families import Call, Family, Observed, is_inherited
 from .recorder import Recorder
 from .run import Run
-from .verification import verify
+from .verification import FamilyError, verify
 
 
 class Facts:
@@ -50,7 +50,13 @@ class Facts:
         _check_calls(calls, self.known, f"{type(run.pipe).__name__}.{self.known.denoiser}")
         observed = replace(observed, calls=calls, _found=dict(run.found))
         if self._check and not self._inferring and self._verified is not run:
-            self._verify(observed, run)
+            try:
+                self._verify(observed, run)
+            except FamilyError:
+                if not is_inherited(self.known, run.pipe):
+                    raise
+                self._inferring = True
+                return self.observe(run, recorder, given)
         return observed
 
     def _infer(self, seen: Observed, run: Run, recorder: Recorder) -> None:

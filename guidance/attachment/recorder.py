@@ -47,6 +47,11 @@ class Recorder:
         for hooks in self._hooks.values():
             hooks.install()
 
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        """Those that are watched."""
+        return [hooks.module for hooks in self._hooks.values()]
+
     def keep_only(self, *names: str | None) -> None:
         """Watch no longer what is not called one of `names`."""
         for name in [name for name in self._hooks if name not in names]:

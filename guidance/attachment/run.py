@@ -1,6 +1,7 @@
 """One run of a pipeline: from its scheduler's timesteps to the end of its call, or a loop written by hand."""
 
 import threading
+from collections.abc import Iterable
 
 import torch
 
@@ -9,6 +10,7 @@ from ..core.position import place, place_by_value, step_number
 from ..core.protocols import Pipeline, Scheduler
 from ..core.step import Pass
 from .caches import Isolation
+from .snapshot import OTHERS, Snapshot, snapshot
 
 
 class Run:
@@ -34,9 +36,14 @@ class Run:
         self.guided, self.made = False, 0
         self.found: dict[str, bool] = {}
         self._isolations: dict[torch.nn.Module, Isolation] = {}
+        self._kept: dict[torch.nn.Module, Snapshot] = {}
         self._values: list[float] | None = None
         self._marked = not by_hand and _mark(pipe)
         self._evaluations: int | None = None  # of this call, where the pipeline says so
+
+    def watch(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Look at what hooks and modules keep between the calls of these networks, from now on."""
+        self._kept = {module: snapshot(module, OTHERS) for module in modules}
 
     def advance(self, timestep: torch.Tensor | float) -> None:
         """Take note of the evaluation at `timestep`, one of the scheduler's."""
@@ -58,7 +65,7 @@ class Run:
     def isolation(self, module: torch.nn.Module) -> Isolation:
         """What keeps state between the calls of `module`, found once a run."""
         if module not in self._isolations:
-            self._isolations[module] = Isolation(module)
+            self._isolations[module] = Isolation(module, self._kept.get(module))
         return self._isolations[module]
 
     @property

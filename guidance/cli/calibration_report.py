@@ -21,9 +21,9 @@ Labelled = tuple[torch.Tensor, torch.Tensor]  # logits and labels
 def draw(
     pipe: Pipeline, traces: Mapping[str, CalibrationTrace], asked: list, seeds: Sequence[int], **call: Any
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Pictures of `seeds`, whose conditions are `asked` in rotation, and the logits (B, steps, K) of each trace.
+    """Images of `seeds`, whose conditions are `asked` in rotation, and the logits (B, steps, K) of each trace.
 
-    The class of a picture is its condition, or the number of its prompt.
+    The class of an image is its condition, or the number of its prompt.
     """
     conditions = [asked[seed % len(asked)] for seed in seeds]
     for trace in traces.values():
@@ -37,7 +37,7 @@ def draw(
 
 
 def report(fitted: Labelled, held_out: Labelled, levels: Sequence[dict], **facts: object) -> list[dict]:
-    """Rows of the held-out set, before and after fitting on the other; those without a step are of all steps."""
+    """Rows of the held-out set, before and after fitting on the other set; rows without a step are of all steps."""
     tau = fit_temperature(*fitted)
     own = [fit_temperature(values, fitted[1]) for values in fitted[0]]
     logits, labels = held_out
@@ -73,5 +73,5 @@ def table(rows: list[dict], every: int = 10) -> str:
 
 def document(meta: dict, rows: list[dict]) -> str:
     """The table with what it rests on."""
-    facts = f"{meta['samples']} pictures to fit on, {meta['samples']} others here; {meta['steps']} DDPM steps.\n\n"
+    facts = f"{meta['samples']} images to fit on, {meta['samples']} others here; {meta['steps']} DDPM steps.\n\n"
     return facts + table(rows)

@@ -13,7 +13,7 @@ from .failures import BadInputError, guarded
 
 COMMANDS = {
     "generate": "draw images with any pipeline and any guidance",
-    "verify": "draw an image again, and say whether it follows from what it says",
+    "verify": "draw an image again, and check that it matches its record",
     "evaluate": "FID runs: sample and score, compare sets of images, sweep over settings",
     "calibrate": "calibration of a classifier along trajectories, and its temperatures",
     "detect": "real or generated: calibrate on real images, score files and folders",

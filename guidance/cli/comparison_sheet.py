@@ -1,4 +1,4 @@
-"""A sheet and a page of methods compared: conditions over the columns, methods beside the rows."""
+"""A sheet and a page of methods compared: conditions over the columns, methods next to the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Row:
 
 
 def write_sheet(path: Path, title: str, heads: Sequence[str], rows: Sequence[Row]) -> Path:
-    """Write the PNG. Names of methods are wrapped beside their rows; `heads` over the columns."""
+    """Write the PNG. Names of methods are wrapped next to their rows; `heads` over the columns."""
     tiles = [[_tile(image) for image in row.images] for row in rows]
     width, height = (max(tile.size[axis] for row in tiles for tile in row) for axis in (0, 1))
     names = [[*_lines(row.method.replace(",", ", "), SIDE), "", f"{row.evaluations:g} evaluations"] for row in rows]

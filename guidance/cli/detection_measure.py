@@ -1,6 +1,5 @@
 """What `diffusion-guidance detect measure` does: how well a detector tells two sets of images apart."""
 
-import io
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,21 +10,22 @@ from tqdm import tqdm
 
 from ..core.files import write_atomic
 from ..core.locking import locked_folder
-from ..core.plots import DPI, canvas
+from ..core.plots import canvas, png
 from ..detection.cautions import READING, ImageKinds, difference_cautions, encoder_cautions
 from ..detection.corruptions import METRICS, RECODINGS, detection_figures
+from ..detection.results import settings_path
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.summary import estimates_row
 from . import page
-from .detection_job import Job, Tally, distinct, make_detector, run, warn
+from .detection_job import ScoringJob, Tally, distinct, make_detector, run, warn
 
 
 REAL, FAKE = "real", "generated"
 RESIZED = "resize 0.5"
-CONTROL = "real, resized"  # against the real ones: what the score makes of lost sharpness, which nobody generated
+CONTROL = "real, resized"  # against the real ones: how the score takes lost sharpness, which is not generation
 LABELS = dict(zip(METRICS, ("AUROC", "average precision", "FPR at 95 % TPR"), strict=True))
 COLUMNS = {name: name for name in ("against real", "recoding", "real", "others")} | LABELS
-FEW = 30  # images a side; intervals of fewer are too narrow
+FEW = 30  # images per side; intervals of fewer are too narrow
 ABOUT = (
     "A low score means generated. Real images are the positive class of AUROC and average precision; FPR at 95 % TPR "
     "is the part of generated images that pass as real where 95 % of the real ones do. Brackets hold 95 % intervals "
@@ -36,15 +36,16 @@ ABOUT = (
 
 def run_measure(args: Namespace) -> Tally:
     out: Path = args.out
-    sources, own = {REAL: args.real, FAKE: args.fake}, [out / name for name in ("report.html", "measure.png")]
+    sources = {REAL: args.real, FAKE: args.fake}
+    every = [(side, change) for change in RECODINGS for side in sources]
+    tables = {(side, change): out / f"{side}-{change.replace(' ', '-')}.csv" for side, change in every}
+    own = [out / name for name in ("report.html", "measure.png")] + [
+        file for table in tables.values() for file in (table, settings_path(table))
+    ]
+    listed = {side: ScoringJob.of(args, [source], own, None) for side, source in sources.items()}
     jobs = {
-        (side, change): replace(
-            Job.of(args, [source], own, out / f"{side}-{change.replace(' ', '-')}.csv"),
-            change=change,
-            title=f"{side}, {change}",
-        )
-        for change in RECODINGS
-        for side, source in sources.items()
+        (side, change): replace(listed[side], table=table, change=change, title=f"{side}, {change}")
+        for (side, change), table in tables.items()
     }
     with locked_folder(out):
         detector = make_detector(args, None)
@@ -63,9 +64,9 @@ def run_measure(args: Namespace) -> Tally:
         tallies[side, "none"].report()
     print(markdown_table(rows, COLUMNS, 3), f"\npage: {out / 'report.html'}", sep="")
     warn(cautions)
-    every = Tally()
-    every.errors = [error for tally in tallies.values() for error in tally.errors]
-    return every
+    total = Tally()
+    total.errors = [error for tally in tallies.values() for error in tally.errors]
+    return total
 
 
 def told_apart(real: Tally, fake: Tally) -> set[str]:
@@ -90,7 +91,7 @@ def chosen(tally: Tally, kept: set[str]) -> list[float]:
 
 
 def measured(scores: Mapping[tuple[str, str], list[float]]) -> list[dict]:
-    """A row a recoding, both sides recoded alike; then the control."""
+    """One row per recoding, both sides recoded alike; then the control."""
     pairs = {(FAKE, change): (scores[REAL, change], scores[FAKE, change]) for change in RECODINGS}
     pairs[CONTROL, RESIZED] = scores[REAL, "none"], scores[REAL, RESIZED]
     rows = []
@@ -131,7 +132,7 @@ def publish(
         f"<p>{page.text(ABOUT)}</p>\n",
         page.image(plot, "the same, drawn"),
     ]
-    page.write_page(out / "report.html", "Real and generated images, told apart", body)
+    page.write_page(out / "report.html", "Real and generated images, distinguished", body)
 
 
 def draw(rows: Sequence[Mapping], scores: Mapping[tuple[str, str], list[float]]) -> bytes:
@@ -158,6 +159,4 @@ def draw(rows: Sequence[Mapping], scores: Mapping[tuple[str, str], list[float]])
         )
     right.set(xlabel="score; lower means generated", ylabel="part of the images", title="scores without recoding")
     right.legend(frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, dpi=DPI, format="png")
-    return file.getvalue()
+    return png(figure)

@@ -1,11 +1,11 @@
-"""Draw images with any diffusers pipeline and any guidance, one file a seed.
+"""Draw images with any diffusers pipeline and any guidance, one file per seed.
 
     diffusion-guidance generate assets/shapes --seeds 0-15 --steps 10 --out out/raag \\
         --guidance raag:w_max=10,alpha=8 --call max_sequence_length=1 \\
         --prompt "a red circle at the top left and a blue star at the bottom right on a dark background"
 
-Guidance is applied in order: the first is nearest to the network. Without --guidance the pipeline's own is used. What
-can be given:
+Guidance is applied in order: the first is nearest to the network. Without --guidance the pipeline's own is used.
+Callbacks:
 
 {methods}
     Each also takes start and stop, fractions of the steps.
@@ -18,11 +18,12 @@ sheet, compare.png, and one page that holds its images, compare.html; `none` is 
 Each file says how it was drawn (prompt, seed, guidance, call, a digest of the checkpoint, versions) unless --no-record
 is given. `verify` draws it again and compares; --from IMAGE takes all settings from it, with the pipeline named here.
 
-A run that was killed goes on where it stopped when the same command is given again.
+A run that was killed resumes where it stopped when the same command is given again.
 """
 
 import textwrap
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def parser(prog: str) -> Parser:
     parse.add_argument("--compare", action="append", default=[], metavar="METHOD", help=text)
     Call.add(parse)
     add_seeds(parse, default="0")
-    parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
+    parse.add_argument("--pair", action="store_true", help="one image per seed: seed s takes prompt s, in rotation")
     parse.add_argument("--out", type=path, default=Path("out/generate"), help="folder (default out/generate)")
     parse.add_argument("--no-record", action="store_true", help="files do not say how they were drawn")
     add_batch_size(parse, 8)
@@ -64,7 +65,7 @@ def parser(prog: str) -> Parser:
 def run(args: Namespace) -> None:
     from ..core.configuration import to_config
     from ..core.locking import locked_folder
-    from ..evaluation.identity import pipeline_weights
+    from ..evaluation.record import drawing
     from ..evaluation.sampling import plan
     from .comparison import compare, methods
 
@@ -77,18 +78,12 @@ def run(args: Namespace) -> None:
     model, given = Model.of(args), Call.of(args)
     call = given.arguments()
     asked, guidance = Asked.of(args).conditions, Guided.of(args).callbacks()
-    settings: dict[str, object] = {
-        "pipeline": model.name,
-        "conditions": asked,
-        "pair": "by seed" if args.pair else False,
-        "guidance": to_config(guidance),
-        "call": call,
-        "dtype": model.dtype,
-    }
+    facts = {"pipeline": model.name, "conditions": asked, "pair": "by seed" if args.pair else False}
+    config = to_config(guidance)  # before the pipeline is loaded: a callback that cannot be written down fails early
     jobs = plan(asked, args.seeds, args.out, args.pair)
     pipe = model.load()
     check_call(pipe, asked, call)
-    settings["weights"] = pipeline_weights(pipe)
+    settings = facts | drawing(pipe, config, call, model.dtype)
     with blaming(given.more), locked_folder(args.out):
         if rows:
             compare(args.out, pipe, jobs, rows, settings, args.batch_size, call)
@@ -97,11 +92,10 @@ def run(args: Namespace) -> None:
 
 
 def draw_again(args: Namespace) -> None:
-    """Draw what the image `args.source` says about itself. Raises ValueError if a setting is given that it has."""
+    """Draw from the record of the image `args.source`. Raises ValueError if a setting is given that the record has."""
     from ..core.configuration import to_config
     from ..core.locking import locked_folder
-    from ..evaluation.identity import pipeline_weights
-    from ..evaluation.record import read_record
+    from ..evaluation.record import drawing, read_record
     from ..evaluation.sampling import plan
     from .verify import load
 
@@ -113,8 +107,7 @@ def draw_again(args: Namespace) -> None:
     guidance = record.callbacks(args.trust_guidance, args.source)
     pipe = load(Model.of(args), record, args.source)
     settings: dict[str, object] = {"pipeline": args.pipeline, "conditions": [record.condition], "pair": False}
-    settings |= {"guidance": to_config(guidance), "call": record.call, "dtype": record.dtype}
-    settings["weights"] = pipeline_weights(pipe)
+    settings |= drawing(pipe, to_config(guidance), record.call, record.dtype)
     jobs = plan([record.condition], [record.seed], args.out)
     with blaming(record.call), locked_folder(args.out):
         draw(args.out, pipe, jobs, guidance, settings, 1, record.call, not args.no_record)
@@ -147,8 +140,10 @@ def draw(
         for store in stores:
             store.keep(batch)
 
+    record = Record.of(settings) if recorded else None
+
     def info(job: "Job") -> "PngInfo | None":
-        return Record.of(job.condition, job.seed, settings).info() if recorded else None
+        return replace(record, condition=job.condition, seed=job.seed).info() if record else None
 
     drawn = sum(1 for _ in generate(pipe, jobs, guidance, batch_size, keep, info, **call))
     print(f"{drawn} images drawn, {len(jobs) - drawn} were there already: {out}")

@@ -1,4 +1,4 @@
-"""What --guidance means: a callback of this package, a guider of diffusers, or a class of the user's own."""
+"""Parse --guidance: a callback of this package, a guider of diffusers, or a class of the user's own."""
 
 import importlib
 import inspect
@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.callback import Callback
 from ..core.configuration import load_guidance, parse_guidance
 from ..core.groups import grouped
-from ..core.kinds import find_kind
+from ..core.kinds import find_kind, folded
 from ..core.short_form import parse_arguments
 
 
@@ -65,13 +65,14 @@ def _own(module: str, name: str, rest: str) -> Callback:
 
 
 def _guider(name: str) -> str | None:
-    """The name of a guider of diffusers, given in any case, or None."""
-    if not name.lower().endswith("guidance"):
+    """The name of a guider of diffusers, given as `find_kind` takes names, or None."""
+    name = folded(name)
+    if not name.endswith("guidance"):
         return None  # diffusers.guiders is slow to import, and all of its guiders are called so
     import diffusers.guiders
 
     kinds = {known.lower(): known for known, kind in vars(diffusers.guiders).items() if inspect.isclass(kind)}
-    return None if name.lower() == "baseguidance" else kinds.get(name.lower())
+    return None if name == "baseguidance" else kinds.get(name)
 
 
 def _guided(name: str, arguments: dict[str, object]) -> Callback:

@@ -50,6 +50,7 @@ class Callback(ConfigMixin):
     #: Arguments that are one of a few words, which a file may give without being trusted; see `trust`.
     words: ClassVar[dict[str, tuple[str, ...]]] = {}
     kinds: ClassVar[dict[str, type["Callback"]]] = {}
+    start, stop = 0.0, 1.0  # of a subclass that does not call this constructor
 
     def __init__(self, start: float = 0.0, stop: float = 1.0):
         if not 0 <= start <= stop <= 1:
@@ -87,11 +88,21 @@ class Callback(ConfigMixin):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in settings(self).items())})"
+        known = settings(self) if hasattr(self, "_internal_dict") else {}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in known.items())})"
 
 
 def settings(callback: Callback) -> dict:
-    """The arguments that `callback` was made with, by name; groups by their fields."""
+    """The arguments that `callback` was made with, by name; groups by their fields.
+
+    Raises:
+        ValueError: its constructor does not register them.
+    """
+    if not hasattr(callback, "_internal_dict"):
+        raise ValueError(
+            f"the arguments of {type(callback).__name__} are not known: decorate its __init__ with "
+            "diffusers.configuration_utils.register_to_config"
+        )
     return ungrouped({name: value for name, value in callback.config.items() if not name.startswith("_")})
 
 

@@ -69,7 +69,7 @@ def load_guidance(path: str | os.PathLike) -> list[Callback]:
 
 
 def load_accompanying(path: str | os.PathLike, trust_guidance: bool = False) -> list[Callback]:
-    """The callbacks of a file that lies next to a checkpoint and that nobody named.
+    """The callbacks of a file that lies next to a checkpoint and was not named by the user.
 
     Args:
         trust_guidance: also take callbacks that name files, networks or libraries; see `trust`.
@@ -87,7 +87,8 @@ def load_accompanying(path: str | os.PathLike, trust_guidance: bool = False) -> 
 def parse_guidance(text: str) -> Callback:
     """One callback from its short form: `raag`, `raag:w_max=18,alpha=12`, `cfg:weight=[7,5,3]`.
 
-    Names are those of the classes in any case; values are JSON, and anything else is a string.
+    Names are those of the classes, in any case and with or without hyphens (`cfg-norm`); values are JSON, and anything
+    else is a string.
 
     Raises:
         ValueError: an unknown name or argument, a value out of range, or what `parse_arguments` refuses.

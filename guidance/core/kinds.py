@@ -9,11 +9,21 @@ from .callback import Callback
 
 #: Of this package: every module below `methods` is searched, and the one with the guiders of diffusers.
 _METHODS, _GUIDERS = "diffusion_guidance.methods", "diffusion_guidance.attachment.guiders"
+_JOINED = str.maketrans("", "", "-_")
 
 
 def find_kind(name: str) -> type[Callback] | None:
-    """The callback class called `name`, in any case, or None. Only modules of this package are imported."""
-    return Callback.kinds.get(name.lower()) or known_kinds().get(name.lower())
+    """The callback class called `name`, in any case, or None; hyphens and underscores do not count.
+
+    Only modules of this package are imported.
+    """
+    name = folded(name)
+    return Callback.kinds.get(name) or known_kinds().get(name)
+
+
+def folded(name: str) -> str:
+    """`name` as names are compared: in lower case, without hyphens and underscores."""
+    return name.lower().translate(_JOINED)
 
 
 def known_kinds() -> dict[str, type[Callback]]:

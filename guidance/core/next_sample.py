@@ -1,4 +1,4 @@
-"""Where a prediction leads: the sampler's next sample, computed beside the scheduler, whose state is only read.
+"""Where a prediction leads: the sampler's next sample, computed next to the scheduler, whose state is only read.
 
 A prediction p at (x_t, t) implies a pair (x0, eps) with `x_t = alpha_t x0 + sigma_t eps`. The next sample is
 `x_s = alpha_s x0 + sigma_s eps` at the next position s of the sampler's grid. For the deterministic first-order

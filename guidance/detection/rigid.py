@@ -1,10 +1,10 @@
-"""RIGID: generated pictures are found by how much noise moves their features. arXiv 2405.20112 (He, Chen and Ho, 2024).
+"""RIGID: detect generated images by how much noise moves their features. arXiv 2405.20112 (He, Chen and Ho, 2024).
 
-No training, and no generated pictures: an encoder of real pictures hardly notices a little noise on a real one, and
-more on a generated one. A low similarity means generated.
+It needs neither training nor generated images: a little noise hardly changes an encoder's features of a real image,
+and changes those of a generated one more. A low similarity means generated.
 
 The paper does not report where the noise is added, on which range of pixels, and which feature of the encoder is
-compared. Our reading, which reports and calibrations hold as `cautions.READING`: the noise goes to the encoder's input,
+compared. Our choice, which reports and calibrations hold as `cautions.READING`: the noise goes to the encoder's input,
 after its resize, mean and standard deviation, and is not clipped; lambda is in units of those normalised values, so
 0.05 is about 3 of 255 grey levels for ImageNet's; the feature is the pooled one that the encoder gives (of DINOv2 in
 timm, the class token after the last norm).
@@ -30,10 +30,10 @@ def rigid_similarity(
 ) -> torch.Tensor:
     """(B,) float32 in [-1, 1]: the cosine of f(x) and f(x + noise * delta), averaged over the draws of delta.
 
-    Features of the clean pictures are computed once, and all in one batch.
+    Features of the clean images are computed once, and all in one batch.
 
     Args:
-        features: f, from normalised pictures (N, C, H, W) to (N, D).
+        features: f, from normalised images (N, C, H, W) to (N, D).
         images: x (B, C, H, W) as the encoder takes them, that is after its mean and standard deviation.
         delta: (B, draws, C, H, W) unit Gaussian noise.
         noise: lambda of the paper, in the normalised space; 0.05 there.
@@ -52,7 +52,7 @@ def minder_similarity(
     After MINDER (arXiv 2411.19117), with a plain Gaussian blur in place of its contrastive one.
 
     Args:
-        blur: standard deviation of a Gaussian blur, in pixels of the encoder's input. Our choice.
+        blur: standard deviation of a Gaussian blur, in pixels of the encoder's input; our choice.
         features, images, delta, noise: see `rigid_similarity`.
     """
     noisy, blurred = _similarities(features, images, delta, noise, [gaussian_blur(images, blur)])
@@ -69,7 +69,7 @@ def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
 def _similarities(
     features: Features, images: torch.Tensor, delta: torch.Tensor, noise: float, others: list[torch.Tensor]
 ) -> list[torch.Tensor]:
-    """One (B,) for the noise, and one for each of `others`, pictures of the shape of `images`."""
+    """One (B,) for the noise, and one for each of `others`, images of the shape of `images`."""
     if delta.ndim != 5 or delta[:, 0].shape != images.shape:
         raise ValueError(f"expected noise (B, draws, C, H, W) for {tuple(images.shape)}, got {tuple(delta.shape)}")
     noisy = (
@@ -83,18 +83,18 @@ def _similarities(
 
 @dataclass(frozen=True)
 class Detector:
-    """Scores pictures by `rigid_similarity`, and judges them once it is calibrated.
+    """Scores images by `rigid_similarity`, and gives verdicts once it is calibrated.
 
-    A picture's noise comes from its own pixels, so its score is the same alone, in any batch, and in any order (but for
-    rounding: kernels sum in an order that can depend on the batch's size).
+    An image's noise comes from its own pixels, so its score is the same alone, in any batch, and in any order, except
+    for rounding: kernels sum in an order that can depend on the batch's size.
 
     Args:
         encoder: see `load_encoder`; the paper's is DINOv2 ViT-L/14.
         noise: lambda, in the encoder's normalised space.
         draws: of the noise, averaged.
         method: "rigid", or "minder": the smaller one of the noise's and a blur's similarity.
-        calibration: from pictures scored by a detector of the same identity.
-        batch: pictures that the encoder sees at once, noisy ones included, so that memory does not grow.
+        calibration: from images scored by a detector of the same identity.
+        batch: images in the encoder at once, noisy ones included; bounds the memory.
 
     Raises:
         ValueError: an unknown method, noise or draws out of range, or a calibration of another detector.
@@ -116,7 +116,7 @@ class Detector:
             known = self.calibration.identity
             other = sorted(name for name in {*known, *self.identity} if known.get(name) != self.identity.get(name))
             raise ValueError(
-                f"the calibration is of a detector with another {', '.join(other)}; calibrate this one on real pictures"
+                f"the calibration is of a detector with another {', '.join(other)}; calibrate this one on real images"
             )
 
     @classmethod
@@ -137,10 +137,10 @@ class Detector:
             images: (B, 3, H, W) in [0, 1], of any size.
 
         Raises:
-            ValueError: pictures of another shape.
+            ValueError: images of another shape.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            raise ValueError(f"expected pictures (B, 3, H, W) in [0, 1], got {tuple(images.shape)} {images.dtype}")
+            raise ValueError(f"expected images (B, 3, H, W) in [0, 1], got {tuple(images.shape)} {images.dtype}")
         device = self.encoder.device
         parts = images.split(self._parts)
         return torch.cat([self._score(*self.prepare(part.to(device, torch.float32))) for part in parts])
@@ -148,7 +148,7 @@ class Detector:
     def prepare(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The first half of `score`: the encoder's input (B, 3, size, size) and the seeds (B,) of the noise.
 
-        It runs where the pictures are, so that pictures of several sizes, prepared one by one, make one batch.
+        It runs where the images are, so that images of several sizes, prepared one by one, make one batch.
         """
         return self.encoder.transform(images), content_seeds(images)
 
@@ -162,7 +162,7 @@ class Detector:
     def verdict(self, scores: torch.Tensor) -> list[str]:
         """ "real", "generated" or "unsure" for each score. Raises ValueError if the detector is not calibrated."""
         if self.calibration is None:
-            raise ValueError("this detector has no threshold yet: calibrate it on real pictures first")
+            raise ValueError("this detector has no threshold yet: calibrate it on real images first")
         return self.calibration.verdicts(scores)
 
     def with_calibration(self, calibration: Calibration) -> "Detector":
@@ -172,13 +172,13 @@ class Detector:
     def calibrated(
         self, real_images: Iterable[torch.Tensor], false_positive_rate: float, unsure_rate: float | None = None
     ) -> "Detector":
-        """This detector, calibrated on batches of real pictures (B, 3, H, W) in [0, 1]; see `calibrate`."""
+        """This detector, calibrated on batches of real images (B, 3, H, W) in [0, 1]; see `calibrate`."""
         scores = torch.cat([self.score(images).cpu() for images in real_images])
         return self.with_calibration(calibrate(scores, false_positive_rate, self.identity, unsure_rate))
 
     @property
     def _parts(self) -> int:
-        """Pictures to score at once."""
+        """Images to score at once."""
         return max(1, self.batch // (1 + self.draws + (self.method == "minder")))
 
     def _score(self, inputs: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Scores of image files: read and resized by threads, scored in batches, given out in the order of the paths."""
+"""Scores of image files: read and resized by threads, scored in batches, yielded in the order of the paths."""
 
 import math
 from collections import deque
@@ -8,7 +8,7 @@ from itertools import islice
 
 import torch
 
-from ..images.reading import MAX_PIXELS, Skipped, read_picture
+from ..images.reading import MAX_PIXELS, Skipped, read_image
 from .corruptions import corrupt
 from .results import FIELDS, file_stamp
 from .rigid import Detector
@@ -33,13 +33,13 @@ def score_files(
 ) -> Iterator[list[dict]]:
     """For each batch of paths its rows, with `FIELDS`; `error` says why a file has no score.
 
-    Threads read ahead by one batch, so two batches of encoder inputs and one image for each worker are in memory.
-    Pillow and torch let other threads run while they decode and resize.
+    Threads read one batch ahead, so two batches of encoder inputs and one image per worker are in memory. Pillow and
+    torch release the interpreter lock while they decode and resize.
 
     Args:
         detector: its encoder has a size, so that images of all sizes make one batch.
         workers: threads.
-        max_pixels: larger images get an error; see `read_picture`.
+        max_pixels: larger images get an error; see `read_image`.
         change: of `corruptions`, that every image goes through first.
     """
     with ThreadPoolExecutor(workers) as pool:
@@ -58,17 +58,17 @@ def score_files(
 def load(
     detector: Detector, path: str, max_pixels: int = MAX_PIXELS, change: str = "none"
 ) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
-    """The row of one file, and what the detector prepared of it; None if it is not scored, and `error` says why."""
+    """The row of one file, and its prepared image; None if it is not scored, and `error` says why."""
     row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
-    picture = read_picture(path, max_pixels)
-    if isinstance(picture, Skipped):
-        return row | {"error": picture.reason}, None
-    height, width = picture.pixels.shape[1:]
-    row |= {"width": width, "height": height, "format": picture.format, "note": "; ".join(picture.notes) or None}
-    if picture.blank:
+    decoded = read_image(path, max_pixels)
+    if isinstance(decoded, Skipped):
+        return row | {"error": decoded.reason}, None
+    height, width = decoded.pixels.shape[1:]
+    row |= {"width": width, "height": height, "format": decoded.format, "note": "; ".join(decoded.notes) or None}
+    if decoded.blank:
         return row | {"error": "blank: every pixel has the same colour"}, None
     try:
-        image = picture.pixels[None].float().div_(255)
+        image = decoded.pixels[None].float().div_(255)
         return row, detector.prepare(image if change == "none" else corrupt(image, change))
     # Of memory, or of a side that is too long for a format: one huge image must not end the run.
     except (RuntimeError, MemoryError, OSError, ValueError) as error:

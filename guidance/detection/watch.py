@@ -1,4 +1,4 @@
-"""A detector on what a pipeline draws: each output carries scores and verdicts, computed on the device."""
+"""Detect what a pipeline draws: each output carries scores and verdicts, computed on the device."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .threshold import VERDICTS, Calibration
 
 
 class Detection:
-    """What a detector says of the pictures of one call, in their order.
+    """What a detector says about the images of one call, in their order.
 
     Attributes:
         scores: (B,) float32 on the encoder's device; lower means generated.
@@ -26,7 +26,7 @@ class Detection:
 
     @property
     def verdicts(self) -> list[str] | None:
-        """ "generated", "unsure" or "real" for each picture; waits for the device. None without a calibration."""
+        """ "generated", "unsure" or "real" for each image; waits for the device. None without a calibration."""
         return None if self.codes is None else [VERDICTS[code] for code in self.codes.tolist()]
 
     def __repr__(self) -> str:
@@ -34,13 +34,13 @@ class Detection:
 
 
 def detect(pipe: Pipeline, detector: Detector) -> "Watch":
-    """Score every picture that `pipe` draws, until the `with` block ends or `detach()` is called.
+    """Score every image that `pipe` draws, until the `with` block ends or `detach()` is called.
 
     with detect(pipe, detector) as watch:
         output = pipe("a cat")
     output.detection.scores, output.detection.verdicts
 
-    Pictures are taken as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It goes
+    Images are scored as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It works
     together with `attach`, in either order.
 
     Args:
@@ -48,17 +48,17 @@ def detect(pipe: Pipeline, detector: Detector) -> "Watch":
         detector: on the device of its encoder.
 
     Raises:
-        ValueError: the pipeline makes no pictures.
+        ValueError: the pipeline makes no images.
         RuntimeError: a detector watches this pipeline already.
     """
     return Watch(pipe, detector)
 
 
 class Watch:
-    """A pipeline that is watched by a detector; made by `detect`.
+    """A pipeline watched by a detector; made by `detect`.
 
     Attributes:
-        detection: of the last call, for calls with `return_dict=False`; None if it made no pictures (latents).
+        detection: of the last call, for calls with `return_dict=False`; None if it made no images (latents).
     """
 
     def __init__(self, pipe: Pipeline, detector: Detector):
@@ -72,10 +72,8 @@ class Watch:
         elif getattr(pipe, "vae", None) is not None:
             undo = Replacement(pipe.vae, "decode", self._decode).install().undo
         else:
-            raise ValueError(
-                f"{type(pipe).__name__} has no image_processor and no vae, so there are no pictures to see"
-            )
-        # Python looks for __call__ in the class only, so for the time being this object is of a class of its own.
+            raise ValueError(f"{type(pipe).__name__} has no image_processor and no vae, so there are no images to see")
+        # Python looks up __call__ in the class only, so this object gets a subclass of its own until `detach`.
         original = type(pipe)
         pipe.__class__ = type(
             original.__name__, (original,), {"__call__": _watched(original.__call__, self), "_watch": self}
@@ -116,19 +114,19 @@ class Watch:
 
     def _decode(self, original: Callable, *args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
-        pictures = output[0] if isinstance(output, tuple) else output.sample
-        self._see((pictures / 2 + 0.5).clamp(0, 1))
+        images = output[0] if isinstance(output, tuple) else output.sample
+        self._see((images / 2 + 0.5).clamp(0, 1))
         return output
 
-    def _see(self, pictures: torch.Tensor) -> None:
-        if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-            raise ValueError(f"detectors see pictures (B, 3, H, W) or (B, 1, H, W), got {tuple(pictures.shape)}")
-        pictures = pictures.detach().to(torch.float32)
-        self._found.append(self.detector.score(pictures.expand(-1, 3, -1, -1)))
+    def _see(self, images: torch.Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise ValueError(f"detectors see images (B, 3, H, W) or (B, 1, H, W), got {tuple(images.shape)}")
+        images = images.detach().to(torch.float32)
+        self._found.append(self.detector.score(images.expand(-1, 3, -1, -1)))
 
 
 def _watched(original: Callable, watch: Watch) -> Callable:
-    """`original`, a class's `__call__`, reporting to `watch`; it shows its signature, which pipelines are asked for."""
+    """`original`, a class's `__call__`, reporting to `watch`. It keeps the signature, which diffusers inspects."""
 
     @functools.wraps(original)
     def call(self: Pipeline, *args: Any, **kwargs: Any) -> Any:

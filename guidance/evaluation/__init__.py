@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         write_report,
     )
     from .run import collect, extractor_measure, pipeline_draw
-    from .sources import Pictures, Reference, find_run, read_statistics
+    from .sources import ImageSet, Reference, find_run, read_statistics
     from .store import ChunkStore
     from .study import Subject, measure_setting
     from .summary import estimates_row, summarise
@@ -39,8 +39,8 @@ __all__ = [
     "ChunkStore",
     "Estimate",
     "Extractor",
+    "ImageSet",
     "Moments",
-    "Pictures",
     "Reference",
     "Subject",
     "Transform",

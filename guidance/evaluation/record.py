@@ -1,4 +1,4 @@
-"""What an image says about itself, as text of its PNG file: enough to draw it again with the checkpoint at hand."""
+"""The record of an image, as text in its PNG file: enough to draw it again with the checkpoint at hand."""
 
 import hashlib
 import json
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.callback import Callback
 from ..core.configuration import from_config
 from ..core.json_files import parse_json
+from ..core.protocols import Pipeline
 from ..core.trust import require_plain
-from .identity import versions
+from .identity import pipeline_weights, versions
 
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ class Record:
     versions: dict[str, str]
 
     @classmethod
-    def of(cls, condition: str | int, seed: int, settings: Mapping[str, Any]) -> "Record":
-        """From what `generate` keeps in its settings.json."""
+    def of(cls, settings: Mapping[str, Any]) -> "Record":
+        """From what `generate` keeps in its settings.json, as `drawing` gives it; without condition and seed yet."""
         guidance, call, dtype = (settings[name] for name in ("guidance", "call", "dtype"))
-        return cls(condition, seed, guidance, call, dtype, checkpoint_digest(settings["weights"]), versions())
+        return cls("", 0, guidance, call, dtype, checkpoint_digest(settings["weights"]), versions())
 
     def info(self) -> "PngInfo":
         """For Pillow's `save(pnginfo=)`."""
@@ -52,10 +53,15 @@ class Record:
         return info
 
     def callbacks(self, trust: bool, source: object) -> list[Callback]:
-        """What guided it. Raises ValueError as `load_accompanying` does: the image is somebody's file."""
+        """What guided it. Raises ValueError as `load_accompanying` does: the image may be anybody's file."""
         if not trust:
             require_plain(self.guidance, source, "give --trust-guidance if you trust its author")
         return from_config(self.guidance)
+
+
+def drawing(pipe: Pipeline, guidance: list[dict], call: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """What decides an image, next to condition and seed: `guidance` as `to_config` gives it, and the weights."""
+    return {"guidance": guidance, "call": call, "dtype": dtype, "weights": pipeline_weights(pipe)}
 
 
 def read_record(path: str | os.PathLike) -> Record:
@@ -90,7 +96,7 @@ def checkpoint_digest(weights: Mapping[str, str]) -> str:
 
 
 def _fault(values: Any) -> str | None:
-    """What is wrong with a record, in words; None if nothing is."""
+    """What is wrong with a record, in words; None for a valid one."""
     kinds: dict[str, type | tuple[type, ...]] = {"condition": (str, int), "seed": int, "guidance": list, "call": dict}
     kinds |= {"dtype": str, "checkpoint": str, "versions": dict}
     if not isinstance(values, dict) or values.keys() != kinds.keys():

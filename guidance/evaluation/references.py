@@ -1,4 +1,4 @@
-"""Sides of a comparison by path: a finished run, statistics in a file, or images, whose features are stored."""
+"""Load a side of a comparison by path: a finished run, statistics in a file, or images, whose features are stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..networks.extractors import Extractor
 from .identity import check_extractors
 from .run import collect, extractor_measure
-from .sources import Pictures, Reference, find_run, has_images, has_statistics, read_statistics, stored_extractor
+from .sources import ImageSet, Reference, find_run, has_images, has_statistics, read_statistics, stored_extractor
 from .store import ChunkStore
 
 
@@ -26,7 +26,7 @@ def load_side(
 
     Raises:
         ValueError: there is nothing at `path`, a run of another extractor, images without an extractor, `out` in the
-            folder of the images, or `find_run`'s and `Pictures`' own.
+            folder of the images, or `find_run`'s and those of `ImageSet`.
     """
     path = Path(path)
     if not path.exists():
@@ -37,12 +37,12 @@ def load_side(
         return store
     if path.is_dir() and Path(out).resolve().is_relative_to(path.resolve()):
         raise ValueError(f"{out} lies in the folder of the images {path}, which it would change; choose another --out")
-    pictures = Pictures(path)
+    images = ImageSet(path)
     if extractor is None:
         raise ValueError(f"an extractor is needed to measure the images in {path}; give --extractor")
-    settings = {"pictures": str(path), "sha256": pictures.digest(), "extractor": extractor.identity}
-    measure, positions = extractor_measure(extractor), range(len(pictures))
-    return collect(out, positions, lambda some: (pictures.read(some), {}), measure, settings, batch_size, state=state)
+    settings = {"pictures": str(path), "sha256": images.digest(), "extractor": extractor.identity}
+    measure, positions = extractor_measure(extractor), range(len(images))
+    return collect(out, positions, lambda some: (images.read(some), {}), measure, settings, batch_size, state=state)
 
 
 def load_reference(
@@ -55,11 +55,11 @@ def load_reference(
 ) -> Reference:
     """The reference at `path`: statistics in an npz or safetensors file, or anything that `load_side` reads.
 
-    A file with statistics and images (ADM's) is taken by its statistics; with `features`, those of its images are
-    measured in addition, and the statistics stay if they can be of the same extractor.
+    Of a file with statistics and images (ADM's) the statistics are used; with `features`, the features of its images
+    are measured in addition, and the statistics are kept if they can come from the same extractor.
 
     Args:
-        features: also hold the features of the single samples, which all measures but the Frechet distance need.
+        features: also hold the features of the single samples, which all metrics except the Frechet distance need.
 
     Raises:
         ValueError: as `load_side`.

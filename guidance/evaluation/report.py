@@ -18,6 +18,7 @@ import torch
 
 from ..core.files import write_atomic, write_json
 from ..core.json_files import read_json
+from ..core.plots import canvas, colors, logarithmic, write_plot
 from .effective import FIELD
 from .identity import versions
 from .metrics import registry as metrics
@@ -87,8 +88,7 @@ def _commit() -> str | None:
 
 
 def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str, str], digits: int = 4) -> str:
-    """A markdown table with one line a row, ending in a newline; values stand with their interval, or quartiles, where
-    there are any.
+    """A markdown table with one line per row, ending in a newline; values show their interval, or quartiles, if any.
 
     Args:
         columns: the fields to show, in order; or field -> heading.
@@ -158,18 +158,18 @@ def pareto_plot(
     Raises:
         ValueError: no row has both.
     """
-    canvas, axes = _draw(rows, x, y, group, title)
+    figure, axes = _draw(rows, x, y, group, title)
     front = pareto_front(rows, x, y)
     values = [row[x] for row in _having(rows, x, y)]
     if 0 < 4 * min(values) < max(values):
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
     axes.plot([row[x] for row in front], [row[y] for row in front], color="0.8", linewidth=7, zorder=0, label="front")
     if label is not None:
         for row in _having(rows, x, y, label):
             place: dict[str, Any] = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 7}
             axes.annotate(f"{row[label]:g}" if isinstance(row[label], float) else row[label], (row[x], row[y]), **place)
     axes.legend(frameon=False)
-    return write_atomic(path, lambda temporary: canvas.savefig(temporary, dpi=150))
+    return write_plot(path, figure)
 
 
 def curve_plot(
@@ -182,12 +182,21 @@ def curve_plot(
 ) -> Path:
     """Draw `y` over the setting `x`, a line for each `group`, with intervals where rows have them.
 
+    The best row has a ring, if `y` is known to be better small or large. The axis of a `y` that is better small is
+    logarithmic where one row dwarfs the rest.
+
     Raises:
         ValueError: no row has both.
     """
-    canvas, axes = _draw(sorted(_having(rows, x, y), key=lambda row: row[x]), x, y, group, title)
+    figure, axes = _draw(sorted(_having(rows, x, y), key=lambda row: row[x]), x, y, group, title)
+    known = [(row[y], row[x]) for row in _having(rows, x, y)]
+    if y in LOWER_IS_BETTER and 0 < 4 * min(known)[0] < max(known)[0]:
+        logarithmic(axes, "y")
+    if y in metrics.LABELS:
+        value, place = min(known) if y in LOWER_IS_BETTER else max(known)
+        axes.plot(place, value, "o", markersize=11, fillstyle="none", color="0.3", label="best", zorder=3)
     axes.legend(frameon=False)
-    return write_atomic(path, lambda temporary: canvas.savefig(temporary, dpi=150))
+    return write_plot(path, figure)
 
 
 def contact_sheet(path: str | os.PathLike, images: torch.Tensor, columns: int = 8, scale: int = 1) -> Path:
@@ -203,18 +212,17 @@ def _having(rows: Iterable[Mapping], *names: str) -> list[Mapping]:
 
 
 def _draw(rows: Sequence[Mapping], x: str, y: str, group: str, title: str | None) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure  # lazy, and without pyplot's global state
-
     rows = _having(rows, x, y)
     if not rows:
         raise ValueError(f"nothing to draw: no row has both {x} and {y}")
-    canvas = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = canvas.subplots()
-    for name in dict.fromkeys(row.get(group) for row in rows):
-        part = [row for row in rows if row.get(group) == name]
-        (line,) = axes.plot([row[x] for row in part], [row[y] for row in part], marker="o", label=name, markersize=4)
+    figure = canvas()
+    axes = figure.subplots()
+    for name, color in colors(str(row.get(group)) for row in rows).items():
+        part = [row for row in rows if str(row.get(group)) == name]
+        points = [row[x] for row in part], [row[y] for row in part]
+        (line,) = axes.plot(*points, marker="o", label=name, markersize=4, color=color)
         for row in _having(part, f"{y}_interval"):
             axes.vlines(row[x], *row[f"{y}_interval"], color=line.get_color(), alpha=0.5)
     axes.set(xlabel=_AXES.get(x, x.replace("_", " ")), ylabel=_AXES.get(y, y.replace("_", " ")), title=title)
     axes.grid(alpha=0.3)
-    return canvas, axes
+    return figure, axes

@@ -1,4 +1,4 @@
-"""What a set of images is compared with, or consists of: image folders, npz files, stored statistics, runs.
+"""The sides of a comparison: image folders, npz files, stored statistics, runs.
 
 Known npz formats: `mu` and `sigma` (edm, pytorch-fid), and ADM's, with `mu` and `sigma` of a reference batch or the
 images themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
@@ -18,7 +18,7 @@ from ..core.files import file_digest
 from ..core.json_files import parse_json
 from ..images.byproducts import summary
 from ..images.listing import list_images
-from ..images.reading import Skipped, read_picture
+from ..images.reading import Skipped, read_image
 from ..images.survey import Seen, survey
 from .metrics.frechet import merged
 from .metrics.moments import Moments
@@ -33,10 +33,10 @@ class Reference:
 
     Attributes:
         mean, covariance: (D,) and (D, D) float64.
-        count: samples that they rest on; None if the file does not say.
+        count: samples that they were computed from; None if the file does not say.
         digest: SHA-256 of what was read, as hexadecimal digits.
-        features: (N, D) of the single samples, for measures that need them; None if there are statistics only.
-        extractor: identity of what the features are of; None if the file does not say.
+        features: (N, D) of the single samples, for metrics that need them; None if there are statistics only.
+        extractor: identity of the features' extractor; None if the file does not say.
     """
 
     mean: np.ndarray
@@ -48,7 +48,7 @@ class Reference:
 
     @classmethod
     def of(cls, features: torch.Tensor | np.ndarray) -> "Reference":
-        """From features (N, D) in memory; the digest is that of their float32 bytes."""
+        """From features (N, D) in memory; the digest is of their float32 bytes."""
         features = np.ascontiguousarray(torch.as_tensor(features).float().cpu().numpy())
         moments = Moments.of(features)
         digest = hashlib.sha256(features.tobytes()).hexdigest()
@@ -93,7 +93,7 @@ def read_statistics(path: Path) -> Reference:
 
 
 def has_statistics(path: Path) -> bool:
-    """Whether `path` is a file that `read_statistics` is for, rather than pictures."""
+    """Whether `path` is a file for `read_statistics`, rather than images."""
     path = Path(path)
     if path.suffix != ".npz" or not path.is_file():
         return path.suffix == ".safetensors"
@@ -124,7 +124,7 @@ def find_run(folder: Path) -> ChunkStore | None:
     try:
         count = sum(last - first + 1 for first, last in settings["seeds"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{folder / 'settings.json'} is not that of a run; choose another folder") from None
+        raise ValueError(f"{folder / 'settings.json'} is not of a run; choose another folder") from None
     store = ChunkStore(folder / "samples", count)
     if missing := store.missing():
         raise ValueError(f"the run in {folder} lacks {sum(map(len, missing))} samples; start it again to finish it")
@@ -136,7 +136,7 @@ def stored_extractor(store: ChunkStore) -> Mapping | str | None:
     return (read_settings(store.folder.parent) or {}).get("extractor")
 
 
-class Pictures:
+class ImageSet:
     """Image files of a folder, read by the one reader, or `arr_0` of an npz file; pixels are read when asked for.
 
     Every file is decoded once at the start, so that what cannot be read, and another size, are found before anything
@@ -156,7 +156,7 @@ class Pictures:
         self.left_out: tuple[tuple[str, str], ...] = ()
         self.broken: tuple[tuple[str, str], ...] = ()
         self.notes: Counter[str] = Counter()
-        self._array = None if self.path.is_dir() else _picture_array(self.path)
+        self._array = None if self.path.is_dir() else _image_array(self.path)
         self._files = self._survey() if self._array is None else []
 
     def __len__(self) -> int:
@@ -194,10 +194,10 @@ class Pictures:
         return files
 
     def _read_file(self, seen: Seen) -> torch.Tensor:
-        picture = read_picture(seen.path)
-        if isinstance(picture, Skipped) or tuple(picture.pixels.shape[1:]) != seen.size:
+        decoded = read_image(seen.path)
+        if isinstance(decoded, Skipped) or tuple(decoded.pixels.shape[1:]) != seen.size:
             raise ValueError(f"{seen.path} was changed while it was measured; start again")
-        return picture.pixels
+        return decoded.pixels
 
 
 def _extractor(text: str, path: Path) -> Mapping | str:
@@ -210,7 +210,7 @@ def _extractor(text: str, path: Path) -> Mapping | str:
     return value
 
 
-def _picture_array(path: Path) -> np.ndarray:
+def _image_array(path: Path) -> np.ndarray:
     if "arr_0" not in (names := npz_names(path)):
         raise ValueError(f"{path} holds {', '.join(names)}, but images are called arr_0")
     array = read_npz(path, "arr_0")

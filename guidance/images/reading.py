@@ -1,4 +1,4 @@
-"""The one reader of image files: pixels, or the reason why there are none.
+"""The one reader of image files: pixels, or the reason why a file has none.
 
 Formats come from an allow-list and are recognised by content, never by name. Read are PNG, JPEG, WebP, BMP, TIFF, GIF,
 AVIF, JPEG 2000, PPM and QOI; of an animation the first image in the file. Everything else is refused, above all EPS,
@@ -36,7 +36,7 @@ TURNS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """Pixels of a file.
 
     Attributes:
@@ -51,7 +51,7 @@ class Picture:
 
     @property
     def blank(self) -> bool:
-        """Whether every pixel has the same colour, so that there is nothing to see."""
+        """Whether every pixel has the same colour."""
         return bool((self.pixels == self.pixels[:, :1, :1]).all())
 
 
@@ -62,8 +62,8 @@ class Skipped:
     reason: str
 
 
-def read_picture(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture | Skipped:
-    """The image in a file, or why there is none. Nothing about the file makes this raise, or start a program.
+def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> DecodedImage | Skipped:
+    """Read an image file, or say why it cannot be read. Whatever the file holds, this neither raises nor runs anything.
 
     The EXIF orientation is applied, transparency is composited on white, grey, palette, CMYK and Lab become RGB. Grey
     of 12 and 16 bits and floats in [0, 1] are scaled to 8 bits, and WhiteIsZero is inverted; 16-bit colour keeps its
@@ -100,7 +100,7 @@ def _open(path: str | os.PathLike) -> Iterator[ImageFile]:
         yield image
 
 
-def _decode(image: ImageFile, path: str | os.PathLike) -> Picture:
+def _decode(image: ImageFile, path: str | os.PathLike) -> DecodedImage:
     notes: list[str] = []
     low = None
     kind = "JPEG" if image.format == "MPO" else image.format or ""
@@ -123,7 +123,7 @@ def _decode(image: ImageFile, path: str | os.PathLike) -> Picture:
         rgb = rgb.transpose(turn)
         notes.append("turned as its EXIF says")
     pixels = torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
-    return Picture(pixels, kind, tuple(notes))
+    return DecodedImage(pixels, kind, tuple(notes))
 
 
 def _wide(image: ImageFile) -> str | None:

@@ -1,4 +1,4 @@
-"""One look at every file of a set before anything is computed: digest, size, notes, or the reason why not."""
+"""Check every file of a set before anything is computed: digest, size, notes, or why it cannot be read."""
 
 import os
 from collections import deque
@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..core.files import file_digest
-from .reading import MAX_PIXELS, Skipped, read_picture
+from .reading import MAX_PIXELS, Skipped, read_image
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Seen:
         path: of the file.
         digest: SHA-256 of its bytes.
         size: (height, width) in pixels, after the turn that EXIF asks for.
-        notes: what had to be done to get RGB, see `Picture`; "blank" where every pixel is the same.
+        notes: what had to be done to get RGB, see `DecodedImage`; "blank" where every pixel is the same.
     """
 
     path: str
@@ -30,7 +30,7 @@ class Seen:
 def survey(
     paths: Iterable[str], max_pixels: int = MAX_PIXELS, workers: int | None = None
 ) -> Iterator[tuple[str, Seen | Skipped]]:
-    """For each path what was seen there, in order. Files are decoded by threads; memory is one image for each."""
+    """What was seen at each path, in order. Files are decoded by threads; memory is one image per thread."""
     workers = workers or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[str, Future[Seen | Skipped]]] = deque()
@@ -48,11 +48,11 @@ def survey(
 
 
 def _look(path: str, max_pixels: int) -> Seen | Skipped:
-    picture = read_picture(path, max_pixels)
-    if isinstance(picture, Skipped):
-        return picture
-    height, width = picture.pixels.shape[1:]
-    notes = picture.notes + (("blank",) if picture.blank else ())
+    decoded = read_image(path, max_pixels)
+    if isinstance(decoded, Skipped):
+        return decoded
+    height, width = decoded.pixels.shape[1:]
+    notes = decoded.notes + (("blank",) if decoded.blank else ())
     try:
         return Seen(path, file_digest(path), (height, width), notes)
     except ValueError as error:  # it is gone

@@ -1,7 +1,8 @@
 """Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
 
     python -m scripts.benchmarks overhead --json out/overhead.json       # an attachment against the plain pipeline
-    python -m scripts.benchmarks skipped --json out/skipped.json         # passes that nobody reads are not run
+    python -m scripts.benchmarks skipped --json out/skipped.json         # unread passes are not run
+    python -m scripts.benchmarks threads --json out/threads.json         # one network in many threads: all equal
     python -m scripts.benchmarks families --json out/families.json       # the same for many families, and modular
     python -m scripts.benchmarks evaluation --json out/evaluation.json   # Frechet distance against other libraries
     python -m scripts.benchmarks rigid --json out/rigid.json             # RIGID against its published computation
@@ -14,7 +15,7 @@
 import argparse
 import sys
 
-from scripts.benchmarks import classifier, evaluation, families, overhead, rigid, skipped, trust
+from scripts.benchmarks import classifier, evaluation, families, overhead, rigid, skipped, threads, trust
 
 
 BENCHMARKS = {
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "evaluation": evaluation.BENCHMARK.main,
     "rigid": rigid.BENCHMARK.main,
     "classifier": classifier.BENCHMARK.main,
+    "threads": threads.BENCHMARK.main,
     "trust": trust.BENCHMARK.main,
 }
 

@@ -5,8 +5,8 @@
 The cost is the share of a run's time that it spends inside the checks: the lock of the folder, the hashes of the
 pipeline's weights, the settings and versions, the sweep for leftovers, the checksum of every chunk of measurements, and
 the reading of every image file that is there already. A clock runs around exactly those functions, so the machine's
-noise disturbs the share little. Next to it stands the ratio to the same code with every one of them replaced by
-nothing; both ways run in turns, in one process. Values are medians over rounds.
+noise disturbs the share little. In addition there is the ratio to the same code with all of them replaced by no-ops;
+both ways run in turns, in one process. Values are medians over rounds.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from unittest.mock import patch
 from diffusion_guidance import RAAG, load_pipeline
 from diffusion_guidance.cli import generate
 from diffusion_guidance.core import files, locking
-from diffusion_guidance.evaluation import identity, measure_setting, sampling, settings, store, study
+from diffusion_guidance.evaluation import identity, measure_setting, record, sampling, settings, store, study
 from diffusion_guidance.evaluation import run as runs
 from diffusion_guidance.evaluation.subjects import load_subject
 from scripts.benchmarks.frame import Benchmark
@@ -39,6 +39,7 @@ CHECKS: Mapping[tuple[object, str], Callable] = {
     (settings, "keep_settings"): lambda folder, facts: None,
     (runs, "keep_settings"): lambda folder, facts: None,
     (identity, "pipeline_weights"): lambda pipe: {},
+    (record, "pipeline_weights"): lambda pipe: {},
     (study, "pipeline_weights"): lambda pipe: {},
     (store, "_digest"): lambda arrays: "",
     (store, "sweep"): lambda folder: 0,
@@ -86,7 +87,7 @@ class Clock:
 
 @contextlib.contextmanager
 def replaced(checks: Mapping[tuple[object, str], Callable]) -> Iterator[None]:
-    """Other functions in the place of the checks."""
+    """Other functions in place of the checks."""
     with contextlib.ExitStack() as stack:
         for (owner, name), function in checks.items():
             stack.enter_context(patch.object(owner, name, function))
@@ -134,7 +135,7 @@ def many(assets: Path, samples: int, batch: int) -> dict[str, Callable[[Path], o
         measure_setting(folder, pipe, subject, seeds, [RAAG(4, 8)], call, {}, measures=["frechet"], batch_size=batch)
 
     def draw(folder: Path) -> None:
-        facts = {"guidance": [], "call": call, "dtype": "float32", "weights": identity.pipeline_weights(pipe)}
+        facts = record.drawing(pipe, [], call, "float32")
         with locking.locked_folder(folder), contextlib.redirect_stdout(None):
             generate.draw(folder, pipe, sampling.plan([3], seeds, folder), [RAAG(4, 8)], facts, batch, call)
 

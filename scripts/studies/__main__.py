@@ -1,6 +1,6 @@
 """Make the results in docs/results again, each by its own command, and then the tables of the documents.
 
-python -m scripts.studies                    # every study; a killed one goes on where it stopped
+python -m scripts.studies                    # every study; a killed one resumes where it stopped
 python -m scripts.studies --benchmarks       # every benchmark, on a quiet machine
 python -m scripts.studies --only raag elucd
 python -m scripts.studies --list             # what makes what
@@ -59,6 +59,7 @@ COMMANDS = (
     *(Command(study.results(), f"scripts.studies.{name}") for name, study in STUDIES.items()),
     _benchmark("overhead", "overhead"),
     _benchmark("skipped", "skipped"),
+    _benchmark("threads", "threads"),
     _benchmark("benchmark_families", "families"),
     _benchmark("benchmark_evaluation", "evaluation"),
     _benchmark("benchmark_rigid", "rigid", "--rounds", "5", "--images", "8", "--batch", "8"),

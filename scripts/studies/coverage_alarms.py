@@ -100,7 +100,7 @@ def _cast(case: Case, dtype: torch.dtype) -> Case:
 
 
 def facts_table(meta: dict, rows: list[dict]) -> str:
-    """A line a wrong fact, a column a family."""
+    """One line per wrong fact, one column per family."""
     letters = {"refused": "refused", "no effect": "-", "believed": "**believed**"}
     found: dict[str, dict] = {}
     counted = Counter[tuple[str, str]]()

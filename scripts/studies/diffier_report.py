@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.core.plots import canvas, colors, logarithmic, panels, write_plot
 from diffusion_guidance.evaluation import markdown_table
 from diffusion_guidance.evaluation.metrics.sensitivity import rank_correlation, sensitivity
 from scripts.studies.diffier_rows import BUDGETS, DIFFERENCE, KINDS, curve
@@ -35,11 +35,11 @@ def best_rows(rows: Sequence[Mapping]) -> list[dict]:
 
 
 def spread(part: Sequence[Mapping]) -> dict:
-    """The range of weights in which a curve is within 20 % of its best, by distances less their bias.
+    """The range of weights in which a curve is within 20 % of its best, by distances minus their bias.
 
-    The bias of few pictures is the same for all weights, and so would widen the range of any curve.
+    The bias of few images is the same for all weights, and so would widen the range of any curve.
     """
-    # Of very few pictures the bias may be more than the whole.
+    # Of very few images the bias may be more than the whole.
     return sensitivity([each | {"less_bias": max(each["frechet_corrected"], 0.0)} for each in part], y="less_bias")
 
 
@@ -58,7 +58,7 @@ def summary(rows: Sequence[Mapping], equal: str = "budget") -> list[dict]:
         line = {"world": world, "steps": best["steps"], "evaluations": f"{best['nfe']:g}", "method": LABELS[name]}
         line |= {"weight": ends["at"], "frechet": ends["best"], "alignment": best["alignment"]}
         line["within 20 %"] = range_text(ends)
-        line["within 20 %, less bias"] = range_text(less_bias)
+        line["within 20 %, minus bias"] = range_text(less_bias)
         line["better, worse than without"] = better_and_worse(part, DIFFERENCE[equal])
         with_errors = [each for each in part if each.get("error") is not None]
         for error in ERRORS:
@@ -104,7 +104,7 @@ def best_table(rows: Sequence[Mapping], others: Sequence[str] = ("cfg", "raag", 
 
 
 def varied_table(rows: Sequence[Mapping]) -> str:
-    """The settings of DiffIER that are no curve, beside CFG and those that are, at the same weights."""
+    """The settings of DiffIER without a curve, next to CFG and those with one, at the same weights."""
     places = {(each["weight"], each["budget"]) for each in rows if not curve(each)}
     part = [
         each for each in rows if (each["weight"], each["budget"]) in places and each["method"] in ("cfg", "diffier")
@@ -115,7 +115,7 @@ def varied_table(rows: Sequence[Mapping]) -> str:
 
 
 def steps_table(rows: Sequence[Mapping], steps: int = 10) -> str:
-    """Plain guidance beside DiffIER at equal steps, so at about half the evaluations, weight by weight."""
+    """Plain guidance next to DiffIER at equal steps, so at about half the evaluations, weight by weight."""
     part = [each for each in rows if each["steps"] == steps and curve(each) and not each.get("reuse")]
     part = [each | {"method": LABELS[curve(each)]} for each in part]
     part.sort(key=lambda each: (each["world"], each["weight"], each["nfe"]))
@@ -125,12 +125,10 @@ def steps_table(rows: Sequence[Mapping], steps: int = 10) -> str:
 
 def plot_error(path: Path, rows: Sequence[Mapping]) -> Path:
     """Accumulated error and Frechet distance of plain guidance against the weight, in one plot a world."""
-    from matplotlib.figure import Figure  # lazy, and without pyplot's global state
-
     budget = next(each for each in BUDGETS if each in {row["budget"] for row in rows})
     parts = {world: part for (world, b, name), part in curves(rows).items() if b == budget and name == "cfg"}
-    figure = Figure(figsize=(5.6 * len(parts), 3.8), layout="constrained")
-    for axes, (world, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+    figure, shown = panels(len(parts), 5.6, 3.8)
+    for axes, (world, part) in zip(shown, parts.items(), strict=True):
         weights, other = [each["weight"] for each in part], axes.twinx()
         for place, name, color in (
             (axes, "error", "tab:red"),
@@ -138,31 +136,32 @@ def plot_error(path: Path, rows: Sequence[Mapping]) -> Path:
             (other, "frechet", "tab:blue"),
         ):
             place.plot(weights, [each[name] for each in part], color=color, marker="o", markersize=4, label=name)
-            place.set_yscale("log")
+            logarithmic(place, "y")
         axes.set_ylabel("accumulated error", color="tab:red")
         other.set_ylabel("Frechet distance", color="tab:blue")
         axes.legend(frameon=False)
         found = " and ".join(f"{rank_correlation(part, error, 'frechet'):.2f}" for error in ERRORS)
         axes.set(xlabel="guidance weight", title=f"{world}, {budget} steps: rank correlations {found}")
         axes.grid(alpha=0.3)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    return write_plot(path, figure)
 
 
 def plot_weights(path: Path, rows: Sequence[Mapping]) -> Path:
     """Frechet distance against the weight at equal evaluations: a row a world, a column a budget."""
-    from matplotlib.figure import Figure
-
     found = curves(rows)
     worlds, budgets = sorted({key[0] for key in found}), sorted({key[1] for key in found})
-    figure = Figure(figsize=(3.6 * len(budgets), 3.4 * len(worlds)), layout="constrained")
-    panels = figure.subplots(len(worlds), len(budgets), squeeze=False, sharex=True)
-    colors = {name: f"C{number}" for number, name in enumerate(LABELS)}
+    figure = canvas(3.6 * len(budgets), 3.4 * len(worlds))
+    places = figure.subplots(len(worlds), len(budgets), squeeze=False, sharex=True)
+    color = colors(LABELS)
     for (world, budget, name), part in found.items():
-        axes = panels[worlds.index(world), budgets.index(budget)]
+        axes = places[worlds.index(world), budgets.index(budget)]
         points = [[each[key] for each in part] for key in ("weight", "frechet")]
-        axes.plot(*points, color=colors[name], marker="o", markersize=3, label=LABELS[name])
-        axes.set(yscale="log", xlabel="guidance weight", ylabel="Frechet distance")
+        axes.plot(*points, color=color[name], marker="o", markersize=3, label=LABELS[name])
+        logarithmic(axes, "y")
+        axes.set(xlabel="guidance weight", ylabel="Frechet distance")
         axes.set_title(f"{world}, {budget} evaluations")
         axes.grid(alpha=0.3)
-    panels[0, 0].legend(frameon=False, fontsize=8)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    figure.legend(
+        *places[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(LABELS), frameon=False
+    )
+    return write_plot(path, figure)

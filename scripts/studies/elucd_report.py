@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.core.plots import panels, write_plot
 from diffusion_guidance.evaluation import markdown_table
 
 
@@ -21,17 +21,20 @@ COLUMNS = {
 
 def plot(path: Path, rows: Sequence[dict]) -> Path:
     """Bars: the Frechet distance by method, a group for each sampler."""
-    from matplotlib.figure import Figure  # lazy
-
     groups = list(dict.fromkeys((row["sampler"], row["steps"]) for row in rows))
-    figure = Figure(figsize=(4.2 * len(groups), 3.8), layout="constrained")
-    for axes, group in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, strict=True):
+    figure, places = panels(len(groups), 4.2, 3.8)
+    for axes, group in zip(places, groups, strict=True):
         part = [row for row in rows if (row["sampler"], row["steps"]) == group][::-1]
-        bars = axes.barh([row["method"] for row in part], [row["frechet"] for row in part], color="tab:blue")
-        axes.bar_label(bars, [_bar_text(row) for row in part], padding=3, fontsize=8)
+        names, values = [row["method"] for row in part], [row["frechet"] for row in part]
+        lowest = min(values)
+        shades = ["C3" if value == lowest else "0.65" for value in values]  # the best one has a colour
+        axes.barh(names, values, color=shades)
+        for place, row in enumerate(part):
+            axes.hlines(place, *row["frechet_interval"], color="0.2")
+            axes.text(row["frechet_interval"][1], place, f" {_bar_text(row)}", va="center", fontsize=8)
         axes.set(xlabel="Frechet distance", title=f"{group[0].upper()}, {group[1]} steps")
         axes.margins(x=0.55)
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    return write_plot(path, figure)
 
 
 def _bar_text(row: dict) -> str:

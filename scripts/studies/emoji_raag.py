@@ -19,7 +19,8 @@ from diffusers import DiffusionPipeline
 
 from diffusion_guidance import CFG, RAAG, DiffIER, Trace, fit_raag
 from diffusion_guidance.core.callback import Guide
-from diffusion_guidance.core.files import write_atomic, write_json
+from diffusion_guidance.core.files import write_json
+from diffusion_guidance.core.plots import COLORS, canvas, write_plot
 from diffusion_guidance.evaluation import markdown_table
 from diffusion_guidance.evaluation.effective import FIELD, weight_estimate
 from diffusion_guidance.evaluation.identity import pipeline_weights
@@ -171,7 +172,6 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 
 def plot(path: Path, rows: Sequence[Mapping]) -> None:
     """The alignment of every row with its interval, a panel for each number of steps."""
-    from matplotlib.figure import Figure
 
     def label(row: Mapping) -> str:
         if row["method"] == "cfg":
@@ -180,18 +180,17 @@ def plot(path: Path, rows: Sequence[Mapping]) -> None:
 
     labels = list(dict.fromkeys(label(row) for row in rows))
     counts = sorted({row["steps"] for row in rows})
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = canvas(9, 4)
     for axes, steps in zip(figure.subplots(1, len(counts), sharey=True, squeeze=False)[0], counts, strict=True):
         for row in (row for row in rows if row["steps"] == steps):
-            fitted = "tab:red" if "fitted_for" in row else "tab:orange"
-            color, place = "tab:blue" if row["method"] == "cfg" else fitted, labels.index(label(row))
-            axes.plot(row["alignment"], place, "o", color=color)
+            color, place = COLORS[row["method"]], labels.index(label(row))
+            axes.plot(row["alignment"], place, "D" if "fitted_for" in row else "o", color=color)
             axes.hlines(place, *row["alignment_interval"], color=color)
         axes.set(title=f"{steps} steps", xlabel="alignment", xlim=(0, 0.75))
         axes.set_yticks(range(len(labels)), labels)
         axes.grid(axis="x", alpha=0.3)
     axes.invert_yaxis()
-    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=130))
+    write_plot(path, figure)
 
 
 STUDY = Study(

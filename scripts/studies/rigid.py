@@ -1,6 +1,6 @@
-"""RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
+"""RIGID without a foundation model: docs/results/rigid.json and its plot.
 
-Real pictures against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
+Real images against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
 random filters, and through a random vision transformer; and as controls real against real and generated against
 generated. Both sides go through the same re-encoding or corruption. Each world's noise level and method are chosen on
 images of the validation split, and the paper's own settings are shown next to them. About ten minutes on one core:
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.core.plots import canvas, write_plot
 from diffusion_guidance.detection import Encoder, load_encoder, random_encoder
 from diffusion_guidance.detection.cautions import READING
 from diffusion_guidance.detection.corruptions import CORRUPTIONS, auroc, corrupt, detection_figures
@@ -26,7 +27,7 @@ from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.evaluation.summary import estimates_row
 from diffusion_guidance.worlds.photographs import load_patches
-from scripts.studies.rigid_sets import SAMPLES, Sets, pictures
+from scripts.studies.rigid_sets import SAMPLES, Sets, image_sets
 from scripts.studies.study import Report, Run, Study, Table, of_rows, span
 from scripts.training.encoder import Learning, learn
 
@@ -61,7 +62,9 @@ def scores(detector: Detector, world: str, split: str, corruption: str, run: Run
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = run.work / "scores" / f"{world}-{split}-{corruption.replace(' ', '-')}-{digest}.safetensors"
     if not path.exists():
-        found = {name: detector.score(corrupt(part, corruption)) for name, part in pictures(world, split, run).items()}
+        found = {
+            name: detector.score(corrupt(part, corruption)) for name, part in image_sets(world, split, run).items()
+        }
         write_atomic(path, lambda temporary: save_file(found, temporary))
     return load_file(path)
 
@@ -117,11 +120,9 @@ def markdown(rows: list[dict]) -> str:
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """AUROC of the trained encoder, chosen settings, over the corruptions: a line a pair, with intervals."""
-    from matplotlib.figure import Figure
-
+    """AUROC of the trained encoder, chosen settings, over the corruptions: one line per pair, with intervals."""
     shown = [row for row in rows if row["encoder"] == "trained" and row["setting"] == "chosen" and not row["control"]]
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = canvas(9, 4.6)
     axes = figure.subplots()
     names = list(CORRUPTIONS)
     for number, fake in enumerate(dict.fromkeys(row["fake"] for row in shown)):
@@ -134,7 +135,7 @@ def plot(path: Path, rows: list[dict]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set(ylabel="AUROC", ylim=(0, 1.02), title="real against generated, both corrupted alike")
     axes.legend(frameon=False, ncols=3, fontsize=8)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    write_plot(path, figure)
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:

@@ -1,10 +1,10 @@
-"""RIGID with an ImageNet network as its encoder, and what lost sharpness alone explains: docs/results/rigid-real.json.
+"""RIGID with an ImageNet network as its encoder, and how much sharpness alone explains: docs/results/rigid-real.json.
 
 Photographs of scikit-image and scikit-learn against ESRGAN and a DCGAN, rendered emoji against those that the emoji
 checkpoint draws, and styles of emoji against one another. Both sides of a row have one size and are written as JPEG 90.
-Every row has the controls: `bicubic`, the real side against itself made smaller and larger again, which nobody
-generated; `random`, the same network with random weights; `sharpness`, the mean gradient in the place of RIGID's score,
-without a network; and `matched`, the real side blurred until its mean sharpness is that of the other side. Five minutes
+Every row has controls: `bicubic`, the real side against itself at half the size and back, which is not generated;
+`random`, the same network with random weights; `sharpness`, the mean gradient in place of RIGID's score, without a
+network; and `matched`, the real side blurred until its mean sharpness equals the other side's. Five minutes
 on one core, with the packages of real_generators in the folder --work, and emoji rendered by
 scripts/training/emoji_images:
 
@@ -23,6 +23,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from diffusion_guidance.core.files import write_atomic
+from diffusion_guidance.core.plots import canvas, write_plot
 from diffusion_guidance.detection.cautions import READING
 from diffusion_guidance.detection.corruptions import detection_figures, encoded
 from diffusion_guidance.detection.rigid import Detector, gaussian_blur
@@ -63,7 +64,7 @@ def resized(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def photograph_pairs(folder: Path, count: int) -> list[Pair]:
-    """Pieces of photographs against ESRGAN's of a quarter of their pixels a side, and against faces of the DCGAN."""
+    """Pieces of photographs against ESRGAN's of a quarter of their pixels per side, and against faces of the DCGAN."""
     real = torch.cat([load_patches(split, PATCH)[0] for split in SPLITS])[: count if count < SAMPLES else None]
     faces = dcgan(folder / DCGAN, count)
     upscaled = esrgan(folder / ESRGAN, resized(real, PATCH // 4))
@@ -164,9 +165,7 @@ def table(rows: list[dict]) -> str:
 
 def plot(path: Path, rows: list[dict]) -> None:
     """Every AUROC of a row next to its controls, with intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    figure = canvas(9, 5.4)
     axes = figure.subplots()
     labels = {"auroc": "RIGID, lite0", "random": "RIGID, random weights", "bicubic": "bicubic control, lite0"}
     labels |= {"matched": "real side blurred alike, lite0", "sharpness": "sharpness alone, no network"}
@@ -179,7 +178,7 @@ def plot(path: Path, rows: list[dict]) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="AUROC, the left-named side above the other", xlim=(-0.02, 1.02))
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
-    write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=150))
+    write_plot(path, figure)
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:

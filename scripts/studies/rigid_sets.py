@@ -24,7 +24,7 @@ Sets = dict[str, torch.Tensor]  # "real", and each kind of generated images by n
 
 
 def photographs(split: str, samples: int, assets: Path) -> Sets:
-    """Patches of photographs that the encoder has not seen, and four ways of making such pictures up."""
+    """Patches of photographs that the encoder has not seen, and four kinds of generated patches."""
     real = spread(load_patches(split)[0], samples)
     vae = load_pipeline(str(assets / "shapes")).vae
     with torch.no_grad():
@@ -72,7 +72,7 @@ BUILD: dict[str, Callable[[str, int, Path], Sets]] = {"photographs": photographs
 
 
 def spread(images: torch.Tensor, samples: int) -> torch.Tensor:
-    """At most `samples` of the pictures, evenly spread over the order they stand in."""
+    """At most `samples` of the images, evenly spread over the order they stand in."""
     count = min(samples, len(images))
     return images[torch.arange(count) * len(images) // count]
 
@@ -86,7 +86,7 @@ def gaussian_patches(images: torch.Tensor, count: int, seed: int) -> torch.Tenso
 
 
 def random_phase(images: torch.Tensor, seed: int) -> torch.Tensor:
-    """Textures with the spectrum of each picture: phases of noise are added, the same to all channels."""
+    """Textures with the spectrum of each image: phases of noise are added, the same to all channels."""
     noise = torch.randn(len(images), 1, *images.shape[2:], generator=torch.Generator().manual_seed(seed))
     phase = torch.fft.fft2(noise)
     phase = phase / phase.abs()
@@ -94,7 +94,7 @@ def random_phase(images: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.fft.ifft2(torch.fft.fft2(images) * phase).real.clamp(0, 1)
 
 
-def pictures(world: str, split: str, run: Run) -> Sets:
+def image_sets(world: str, split: str, run: Run) -> Sets:
     """The sets of a world as 8-bit PNG files would hold them; drawn once, then kept."""
     count = run.samples or SAMPLES
     path = run.work / f"{world}-{split}-{count}.safetensors"

@@ -1,17 +1,21 @@
 """What a study declares, and the one runner for all: its reports, how each is measured, their tables and plots.
 
-Every command has the same options. What is drawn is kept in --work, so a killed study goes on where it stopped; a quick
+Every command has the same options. What is drawn is kept in --work, so a killed study resumes where it stopped; a quick
 look is `--samples 12 --only FIELD=VALUE --out out/quick.json`.
 """
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diffusers import DDIMScheduler
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from diffusion_guidance.core.files import file_digest, write_atomic
 from diffusion_guidance.evaluation import Subject, describe_run, read_report, write_report
 from diffusion_guidance.evaluation.subjects import load_subject
 from diffusion_guidance.pipelines import load_pipeline
@@ -19,6 +23,7 @@ from diffusion_guidance.pipelines import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
+_REPORT = "report"  # the text of a plot that holds the SHA-256 of what it shows
 #: Of the pipeline of each world.
 DTYPE = {"digits": "float32", "shapes": "bfloat16", "emoji": "bfloat16"}
 
@@ -28,7 +33,7 @@ class Run:
     """What a command line asks for.
 
     Attributes:
-        samples: images a row, or a set; None for the study's own.
+        samples: images per row, or a set; None for the study's own.
         worlds: the names of those to measure.
         only: field -> the values, as text, that rows with this field must have.
         assets, work: where checkpoints are, and where finished rows are kept.
@@ -43,12 +48,27 @@ class Run:
     out: Path
 
     def wanted(self, rows: Sequence[dict]) -> list[dict]:
-        """The rows without those that have another value of a field of `only`."""
+        """The rows without those that have another value of a field of `only`.
 
-        def text(value: object) -> str:
-            return f"{value:g}" if isinstance(value, float) else str(value)
+        Raises:
+            ValueError: none is left.
+        """
+        kept = [row for row in rows if all(_text(row[name]) in self.values(name) for name in self.only if name in row)]
+        if rows and not kept:
+            known = {name: sorted({_text(row[name]) for row in rows if name in row}) for name in self.only}
+            raise ValueError(f"--only leaves no row; there are {known}")
+        return kept
 
-        return [row for row in rows if all(text(row[name]) in self.only[name] for name in self.only if name in row)]
+    def values(self, name: str) -> set[str]:
+        """Those that `only` has for a field, as text."""
+        return {_text(value) for value in self.only[name]}
+
+
+def _text(value: object) -> str:
+    """How a value is given on the command line: 3 and 3.0 are the same."""
+    with contextlib.suppress(ValueError):
+        return f"{float(str(value)):g}"
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -110,10 +130,41 @@ class Report:
         facts, rows = self.measure(run)
         meta = describe_run(**facts)
         print(write_report(path, meta, rows))
-        for suffix, draw in self.plots.items():
-            draw(path.with_name(f"{path.stem}{suffix}.png"), rows)
+        self.draw(path)
         for table in self.tables:
             print(f"\n{table.render(meta, rows)}")
+
+    def draw(self, path: Path) -> list[Path]:
+        """Draw its plots from the report at `path`, next to it. Each says which report it shows."""
+        rows, drawn = read_report(path)[1], []
+        for suffix, draw in self.plots.items():
+            plot = path.with_name(f"{path.stem}{suffix}.png")
+            plot.unlink(missing_ok=True)
+            draw(plot, rows)
+            if plot.exists():  # a world without rows has none
+                _stamp(plot, file_digest(path))
+                drawn.append(plot)
+        return drawn
+
+    def stale_plots(self) -> list[Path]:
+        """Those in docs/results that do not show the report as it is today."""
+        report = RESULTS / f"{self.name}.json"
+        plots = [RESULTS / f"{self.name}{suffix}.png" for suffix in self.plots]
+        return [plot for plot in plots if not plot.exists() or _stamped(plot) != file_digest(report)]
+
+
+def _stamp(plot: Path, digest: str) -> None:
+    """Write the SHA-256 of its report into a PNG."""
+    info = PngInfo()
+    info.add_text(_REPORT, digest)
+    with Image.open(plot) as image:
+        image.load()
+    write_atomic(plot, lambda temporary: image.save(temporary, format="PNG", pnginfo=info, optimize=True))
+
+
+def _stamped(plot: Path) -> str | None:
+    with Image.open(plot) as image:
+        return image.info.get(_REPORT)
 
 
 @dataclass(frozen=True)
@@ -135,7 +186,7 @@ class Study:
         )
         names = self.results()
         name = names[0]
-        parser.add_argument("--samples", type=int, help=f"images a row, or a set (default {self.samples})")
+        parser.add_argument("--samples", type=int, help=f"images per row, or a set (default {self.samples})")
         if self.worlds:
             parser.add_argument("--worlds", nargs="+", choices=self.worlds, default=self.worlds)
         text = "leave out the rows that have FIELD with another value"
@@ -162,7 +213,7 @@ class World:
 
 
 def load_world(name: str, assets: Path) -> World:
-    """The pipeline of `name` with a deterministic sampler of one evaluation a step, and its subject."""
+    """The pipeline of `name` with a deterministic sampler of one evaluation per step, and its subject."""
     pipe = load_pipeline(str(assets / name), DTYPE[name])
     if name == "digits":
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)

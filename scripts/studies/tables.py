@@ -1,4 +1,4 @@
-"""Make the tables of the documents from docs/results/*.json and from the source, so that nothing is typed twice.
+"""Make the documents' tables, and the plots, from docs/results/*.json and from the source: nothing is typed twice.
 
 python -m scripts.studies.tables            # write them
 python -m scripts.studies.tables --check    # write nothing; name those that are stale, and fail
@@ -6,8 +6,9 @@ python -m scripts.studies.tables --check    # write nothing; name those that are
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
@@ -27,7 +28,7 @@ from scripts.studies import (
     tune_encoder,
     upstream_tests,
 )
-from scripts.studies.study import ROOT, Table, of_rows
+from scripts.studies.study import RESULTS, ROOT, Report, Table, of_rows
 
 
 STUDIES = {
@@ -58,6 +59,7 @@ def benchmark(*columns: str) -> Callable[[dict, list[dict]], str]:
 _CLASSIFIER = ("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_step", "classifier_ratio")
 _FAMILIES = ("family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular")
 _SKIPPED = ("network", "steps", "nfe", "nfe_both", "r", "time_ratio", "bound", "difference", "cfg_ms", "skipped_ms")
+_THREADS = ("network", "threads", "guided", "calls", "equal", "others")
 _OVERHEAD = ("network", "batch", "callback", "us_a_step", "time_ratio", "plain_ms", "attached_ms")
 _EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib")
 _RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
@@ -70,6 +72,7 @@ TABLES = (
     Table("docs/calibration.md", "calibration", "calibration", calibration_report.document),
     Table("docs/rigid.md", "benchmark", "benchmark_rigid", benchmark(*_RIGID)),
     Table("docs/families.md", "overhead", "overhead", benchmark(*_OVERHEAD)),
+    Table("docs/guides/servers.md", "threads", "threads", benchmark(*_THREADS)),
     Table("docs/families.md", "skipped", "skipped", benchmark(*_SKIPPED)),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
     Table("README.md", "covered", "coverage", coverage.sentence),
@@ -83,21 +86,35 @@ TABLES = (
 )
 
 
+def reports() -> Iterator[Report]:
+    """The plots of all studies that have been measured."""
+    for study in STUDIES.values():
+        yield from (report for report in study.reports if (RESULTS / f"{report.name}.json").exists())
+
+
 def stale() -> list[Table]:
     """The tables that are not what their reports give today. Nothing is written."""
     return [table for table in TABLES if table.made() != table.written()]
+
+
+def stale_plots() -> list[Path]:
+    """The plots that do not show their reports as they are today."""
+    return [plot for report in reports() for plot in report.stale_plots()]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing, and fail where a table is stale")
     if parser.parse_args(arguments).check:
-        if found := stale():
-            names = ", ".join(f"{table.document} ({table.mark})" for table in found)
+        if found := [f"{table.document} ({table.mark})" for table in stale()] + [plot.name for plot in stale_plots()]:
+            names = ", ".join(found)
             sys.exit(f"stale: {names}; run python -m scripts.studies.tables")
         return
     for table in TABLES:
         print(replace_table(ROOT / table.document, table.mark, table.made()))
+    for report in reports():
+        for plot in report.draw(RESULTS / f"{report.name}.json"):
+            print(plot)
 
 
 if __name__ == "__main__":

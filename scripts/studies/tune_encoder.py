@@ -1,7 +1,7 @@
-"""Choose how the encoder of scripts/training/encoder.py is learnt: docs/results/rigid-tuning.json.
+"""Choose the training settings of scripts/training/encoder.py: docs/results/rigid-tuning.json.
 
-Each way is learnt on the training photographs, and the detector is measured on the validation photographs alone, at
-every noise level and with both methods. No test photograph is looked at. About four minutes on one core:
+Each setting is trained on the training photographs, and the detector is measured on the validation photographs only, at
+every noise level and with both methods. Test photographs are not used. About four minutes on one core:
 
     python -m scripts.studies.tune_encoder
 """
@@ -16,7 +16,7 @@ from diffusion_guidance.detection.rigid import METHODS, Detector
 from diffusion_guidance.evaluation.report import markdown_table
 from diffusion_guidance.worlds.photographs import load_patches
 from scripts.studies.rigid import DRAWS, NOISES, mean_auroc
-from scripts.studies.rigid_sets import SAMPLES, pictures
+from scripts.studies.rigid_sets import SAMPLES, image_sets
 from scripts.studies.study import Report, Run, Study, Table, of_rows
 from scripts.training.encoder import Learning, learn
 
@@ -44,7 +44,7 @@ def document(rows: list[dict]) -> str:
 
 
 def measure(run: Run) -> tuple[dict, list[dict]]:
-    training, sets, rows = load_patches("train")[0], pictures("photographs", "validation", run), []
+    training, sets, rows = load_patches("train")[0], image_sets("photographs", "validation", run), []
     for way in tqdm([row["way"] for row in run.wanted([{"way": way} for way in WAYS])]):
         network = learn(training, WAYS[way])
         encoder = Encoder(way, network, network.transform())

@@ -1,4 +1,4 @@
-"""What the training of both latent models shares: losses, the networks as one module, and a cheap attention."""
+"""What the trainings of both latent models share: losses, the networks as one module, and a cheap attention."""
 
 from collections.abc import Callable
 
@@ -117,16 +117,16 @@ class BiasedJointAttention:
         def heads(states: torch.Tensor) -> torch.Tensor:
             return states.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
-        picture = [heads(project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v)]
+        image = [heads(project(hidden_states)) for project in (attn.to_q, attn.to_k, attn.to_v)]
         text = [
             heads(project(encoder_hidden_states)) for project in (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
         ]
-        picture[:2] = attn.norm_q(picture[0]), attn.norm_k(picture[1])
+        image[:2] = attn.norm_q(image[0]), attn.norm_k(image[1])
         text[:2] = attn.norm_added_q(text[0]), attn.norm_added_k(text[1])
-        query, key, value = (torch.cat(pair, dim=2) for pair in zip(picture, text, strict=True))
+        query, key, value = (torch.cat(pair, dim=2) for pair in zip(image, text, strict=True))
         # Written out: on CPU the backward pass of the fused kernel takes several times as long in bfloat16.
         scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
         out = (scores if key_bias is None else scores + key_bias).softmax(dim=-1) @ value
         out = out.transpose(1, 2).flatten(2).to(query.dtype)
-        picture_out, text_out = out.split([hidden_states.shape[1], encoder_hidden_states.shape[1]], dim=1)
-        return attn.to_out[0](picture_out), text_out if attn.context_pre_only else attn.to_add_out(text_out)
+        image_out, text_out = out.split([hidden_states.shape[1], encoder_hidden_states.shape[1]], dim=1)
+        return attn.to_out[0](image_out), text_out if attn.context_pre_only else attn.to_add_out(text_out)

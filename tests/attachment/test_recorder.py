@@ -1,4 +1,4 @@
-"""The recorder beside what else hooks a denoiser: compilation, offloading, casting, caches, adapters."""
+"""The recorder together with what else hooks a denoiser: compilation, offloading, casting, caches, adapters."""
 
 from itertools import pairwise
 
@@ -44,7 +44,7 @@ def test_compiled_in_place(tiny):
     assert relative_error(tiny.draw(pipe), expected) < 1e-6  # compiled before anything is attached
     before = counter.frame_count
     check(tiny, pipe)
-    assert before > 0 and counter.frame_count == before  # attaching compiles nothing anew
+    assert before > 0 and counter.frame_count == before  # attaching recompiles nothing
     torch._dynamo.reset()
 
 
@@ -134,9 +134,9 @@ def test_beside_an_ip_adapter():
         "norm.bias": torch.zeros(8),
     }
     pipe.unet._load_ip_adapter_weights([{"image_proj": projection, "ip_adapter": weights}])
-    pictures = {"ip_adapter_image_embeds": [torch.randn(4, 1, 6)]}  # negative ones first
-    assert relative_error(tiny.draw(pipe, **pictures), without) > 1e-3
-    check(tiny, pipe, **pictures)
+    prompts = {"ip_adapter_image_embeds": [torch.randn(4, 1, 6)]}  # negative ones first
+    assert relative_error(tiny.draw(pipe, **prompts), without) > 1e-3
+    check(tiny, pipe, **prompts)
 
 
 @EACH

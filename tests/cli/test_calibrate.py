@@ -60,8 +60,8 @@ def test_figures_are_those_of_the_held_out_seeds_with_temperatures_of_the_others
                 figures = calibration(factors[index] * held_out[0][index], held_out[1])
                 assert {key: row[key] for key in figures} == pytest.approx(figures)
     assert "| smooth | one |" in result.stdout
-    with Image.open(folder / "r.png") as picture:
-        assert picture.width > 1000
+    with Image.open(folder / "r.png") as image:
+        assert image.width > 1000
 
 
 def test_the_guidance_is_saved_with_its_temperatures(done):

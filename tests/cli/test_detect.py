@@ -29,7 +29,7 @@ from ..images.mutations import mutations
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """An encoder and 80 pictures."""
+    """An encoder and 80 images."""
     world, draw = tmp_path_factory.mktemp("world"), np.random.default_rng(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -116,7 +116,7 @@ def test_a_calibration_of_another_detector_is_refused(world, tmp_path, call):
     assert "another noise" in err
 
 
-def test_too_few_pictures_say_how_many(world, tmp_path, call):
+def test_too_few_images_say_how_many(world, tmp_path, call):
     code, _, err = call("calibrate", world / "real" / "0*.png", "--out", tmp_path / "c.json")
     assert code == 2
     assert "at least 72" in err
@@ -131,7 +131,7 @@ def test_copies_of_an_image_count_once(world, tmp_path, call):
         code, _, err = call("calibrate", *sources, "--out", tmp_path / "c.json", "--overwrite")
         assert code == 2
         assert f"{80 - distinct} files are copies of others" in err
-        assert f"{distinct} real pictures are too few" in err
+        assert f"{distinct} real images are too few" in err
         assert not (tmp_path / "c.json").exists()
     assert call("calibrate", world / "real", "--out", tmp_path / "once.json")[0] == 0
     assert call("calibrate", world / "real", world / "real", "--out", tmp_path / "twice.json")[0] == 0
@@ -187,7 +187,7 @@ def test_errors_stop_a_calibration(world, tmp_path, call):
     assert json.loads((tmp_path / "c.json").read_text())["samples"] == 80
 
 
-def test_results_among_the_pictures_are_not_scored(tmp_path, call):
+def test_results_among_the_images_are_not_scored(tmp_path, call):
     Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "a.png")
     for _ in range(2):
         assert call("score", tmp_path, "--out", tmp_path / "a.csv")[0] == 0

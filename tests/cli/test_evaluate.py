@@ -65,7 +65,7 @@ def test_run_again_writes_the_same_bytes(models, tmp_path, call):
         assert sheet.size == (8 * 34 + 2, 4 * 34 + 2)
 
 
-def test_classes_with_a_reference_of_pictures(models, tmp_path, call, monkeypatch):
+def test_classes_with_a_reference_of_images(models, tmp_path, call, monkeypatch):
     monkeypatch.setattr(
         measuring.Measuring,
         "load_extractor",
@@ -155,7 +155,7 @@ def test_the_digits_world(tmp_path, call):
         assert sheet.size == (8 * 10 + 2, 8 * 10 + 2)
 
 
-def test_a_worlds_classifier_measures_pictures_of_any_folder(tmp_path, call):
+def test_a_worlds_classifier_measures_images_of_any_folder(tmp_path, call):
     (tmp_path / "digits").mkdir()
     images, _ = load_digits()
     for i, image in enumerate(images[:40]):

@@ -28,7 +28,8 @@ def test_effective_weight_of_cfg_is_its_weight_and_1_without_a_direction():
         effective_weight(classifier_free_guidance(cond, uncond, 3.5), cond, uncond), torch.full((2,), 3.5)
     )
     assert torch.equal(effective_weight(cond, cond, cond), torch.ones(2))
-    near = uncond.double() + 1e-3 * torch.randn_like(cond).double()  # a direction of a small norm still has a weight
+    noise = torch.randn(cond.shape, generator=torch.Generator().manual_seed(1)).double()
+    near = uncond.double() + 1e-3 * noise  # a direction of a small norm still has a weight
     torch.testing.assert_close(effective_weight(uncond + 3.5 * (near - uncond), near, uncond), torch.full((2,), 3.5))
 
 

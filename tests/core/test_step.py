@@ -71,7 +71,7 @@ def test_the_next_point_of_the_grid(pipe):
 def test_the_weight_is_recovered_from_what_the_pipeline_combined(pipe):
     weights = []
     run(pipe, lambda step, proceed: weights.append(step.pipeline_weight) or proceed(step), weight=3.25)
-    # Not at the last steps, where the two predictions are equal but for float32 rounding.
+    # Not at the last steps, where the two predictions are equal except for float32 rounding.
     torch.testing.assert_close(torch.stack(weights)[:3], torch.full((3, 3), 3.25), atol=1e-3, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Noise of a picture: Gaussian, independent between pictures and draws, and a function of the picture alone."""
+"""Noise of an image: Gaussian, independent between images and draws, and a function of the image alone."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from diffusion_guidance.detection.content_noise import content_noise, content_se
 MASK = 2**64 - 1
 
 
-def pictures(count: int = 6, size: tuple[int, int] = (9, 7)) -> torch.Tensor:
+def random_images(count: int = 6, size: tuple[int, int] = (9, 7)) -> torch.Tensor:
     return torch.randint(256, (count, 3, *size), generator=torch.Generator().manual_seed(0)) / 255
 
 
@@ -34,7 +34,7 @@ def test_noise_equals_whole_number_arithmetic_in_python():
 
 def test_seeds_equal_whole_number_arithmetic_in_python():
     """They are part of what a stored calibration rests on, so they never change."""
-    image = pictures(1)
+    image = random_images(1)
     values = [round(value * 255) for value in image.flatten().tolist()]
     gamma = 0x9E3779B97F4A7C15
     total = sum((value + 1) * (split_mix(place * gamma & MASK) | 1) for place, value in enumerate(values)) & MASK
@@ -42,8 +42,8 @@ def test_seeds_equal_whole_number_arithmetic_in_python():
     assert content_seeds(image).item() & MASK == expected
 
 
-def test_a_seed_belongs_to_the_picture_alone():
-    images = pictures()
+def test_a_seed_belongs_to_the_image_alone():
+    images = random_images()
     seeds = content_seeds(images)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     assert torch.equal(content_seeds(images[order]), seeds[order])
@@ -53,8 +53,8 @@ def test_a_seed_belongs_to_the_picture_alone():
     assert torch.equal(content_seeds(images.contiguous(memory_format=torch.channels_last)), seeds)
 
 
-def test_any_change_of_the_picture_changes_the_seed():
-    image = pictures(1)
+def test_any_change_of_the_image_changes_the_seed():
+    image = random_images(1)
     changed = [image.flip(-1), image.flip(1), image.roll(1, -1), image.reshape(1, 3, 7, 9), image.mT]
     for position in range(0, image.numel(), 5):
         other = image.clone().flatten()
@@ -62,13 +62,13 @@ def test_any_change_of_the_picture_changes_the_seed():
         changed.append(other.view_as(image))
     seeds = [int(content_seeds(other)) for other in [image, *changed]]
     assert len(set(seeds)) == len(seeds)
-    # Plain pictures too, of any size.
+    # Plain images too, of any size.
     plain = [int(content_seeds(torch.full((1, 3, size, size), grey))) for size in (1, 2, 3) for grey in (0.0, 0.5, 1.0)]
     assert len(set(plain)) == len(plain)
 
 
 def test_noise_is_unit_gaussian():
-    noise = content_noise(content_seeds(pictures(4)), (3, 200, 100)).double().flatten().numpy()
+    noise = content_noise(content_seeds(random_images(4)), (3, 200, 100)).double().flatten().numpy()
     assert stats.kstest(noise, "norm").pvalue > 1e-3
     count = len(noise)
     for power, expected, spread in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
@@ -84,7 +84,7 @@ def test_streams_are_independent():
 
 
 def test_noise_is_a_function_of_the_seed_alone():
-    seeds = content_seeds(pictures())
+    seeds = content_seeds(random_images())
     noise = content_noise(seeds, (2, 3, 5, 5))
     assert noise.shape == (6, 2, 3, 5, 5)
     assert noise.dtype == torch.float32
@@ -95,7 +95,7 @@ def test_noise_is_a_function_of_the_seed_alone():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_device_gives_the_noise_of_the_cpu():
-    images = pictures()
+    images = random_images()
     seeds = content_seeds(images.cuda())
     assert torch.equal(seeds.cpu(), content_seeds(images))
     found = content_noise(seeds, (3, 64, 64)).cpu()

@@ -58,7 +58,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_errors():
     for wrong in ([], [float("nan")], [[1.0]]):
-        with pytest.raises(ValueError, match="one finite number a picture"):
+        with pytest.raises(ValueError, match="one finite number per image"):
             detection_figures(torch.tensor(wrong), torch.ones(3))
     with pytest.raises(ValueError, match="unknown corruption 'x'"):
         corrupt(torch.rand(1, 3, 8, 8), "x")
@@ -79,7 +79,7 @@ def test_encoding_equals_pillow():
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_leaves_8_bit_pictures_and_depends_on_the_picture_alone(name):
+def test_a_corruption_leaves_8_bit_images_and_depends_on_the_image_alone(name):
     images = photograph()
     found = corrupt(images, name)
     torch.testing.assert_close((found * 255).round() / 255, found)

@@ -1,4 +1,4 @@
-"""RIGID: equality with the published computation, closed forms, and scores that depend on the picture alone."""
+"""RIGID: equality with the published computation, closed forms, and scores that depend on the image alone."""
 
 import math
 
@@ -16,7 +16,7 @@ from diffusion_guidance.networks.extractors import IMAGENET, Transform
 from ..nosync import NoSynchronisation
 
 
-def pictures(count: int = 4, size: tuple[int, int] = (224, 224)) -> torch.Tensor:
+def random_images(count: int = 4, size: tuple[int, int] = (224, 224)) -> torch.Tensor:
     return torch.randint(256, (count, 3, *size), generator=torch.Generator().manual_seed(0)) / 255
 
 
@@ -24,7 +24,7 @@ def transformer(size: int = 224) -> torch.nn.Module:
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=size, depth=2).eval()
     with torch.no_grad():
-        model.patch_embed.proj.weight *= 10  # else the class token hardly sees the picture
+        model.patch_embed.proj.weight *= 10  # else the class token hardly sees the image
     return model
 
 
@@ -42,7 +42,7 @@ def published(model: torch.nn.Module, images: torch.Tensor, noises: list[torch.T
 
 @pytest.mark.parametrize("draws", [1, 3])
 def test_equals_the_published_computation(draws):
-    model, images = transformer(), (pictures(2) - 0.5) / 8 + 0.5  # of little contrast, so that the noise matters
+    model, images = transformer(), (random_images(2) - 0.5) / 8 + 0.5  # of little contrast, so that the noise matters
     encoder = Encoder("vit", model, Transform(224, *IMAGENET, "bilinear"))
     detector = Detector(encoder, draws=draws)
     noise = content_noise(content_seeds(images), (draws, 3, 224, 224))
@@ -80,7 +80,7 @@ def test_clean_features_are_computed_once():
 
 
 def test_blur_equals_scipy():
-    images = pictures(2, (24, 20))
+    images = random_images(2, (24, 20))
     for sigma in (0.55, 1.0):
         radius = max(1, round(3 * sigma))
         expected = images.double().numpy()
@@ -91,20 +91,20 @@ def test_blur_equals_scipy():
 
 def test_minder_is_the_smaller_similarity():
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8)
-    images = encoder.transform(torch.cat([pictures(3, (32, 32)), torch.full((1, 3, 32, 32), 0.5)]))
+    images = encoder.transform(torch.cat([random_images(3, (32, 32)), torch.full((1, 3, 32, 32), 0.5)]))
     delta = torch.randn(4, 2, *images.shape[1:], generator=torch.Generator().manual_seed(0))
     noisy = rigid_similarity(encoder.features, images, delta, 0.2)
     clean, blurred = (encoder.features(part) for part in (images, gaussian_blur(images, 0.8)))
     blur = torch.nn.functional.cosine_similarity(clean, blurred)
     assert (blur[:3] < noisy[:3]).all()
-    assert blur[3] > noisy[3]  # a plain picture does not change when it is blurred
+    assert blur[3] > noisy[3]  # a plain image does not change when it is blurred
     found = minder_similarity(encoder.features, images, delta, 0.2, 0.8)
     torch.testing.assert_close(found, torch.minimum(noisy, blur), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["rigid", "minder"])
-def test_a_score_belongs_to_the_picture_alone(method):
-    images = pictures(64, (40, 30))
+def test_a_score_belongs_to_the_image_alone(method):
+    images = random_images(64, (40, 30))
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8)
     detector = Detector(encoder, noise=0.3, draws=2, method=method)
     scores = detector.score(images)
@@ -125,8 +125,8 @@ def test_a_score_belongs_to_the_picture_alone(method):
 
 def test_more_draws_vary_less():
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8)
-    # The same picture but for its last bit: other noise, nearly the same mean.
-    images = pictures(1, (32, 32)).expand(40, -1, -1, -1).clone()
+    # The same image except for its last bit: other noise, nearly the same mean.
+    images = random_images(1, (32, 32)).expand(40, -1, -1, -1).clone()
     images[torch.arange(40), 0, 0, torch.arange(40) % 32] = (torch.arange(40) / 255).float()
     spread = [Detector(encoder, noise=0.3, draws=draws).score(images).std().item() for draws in (1, 16)]
     assert spread[1] < spread[0] / 2
@@ -134,7 +134,7 @@ def test_more_draws_vary_less():
 
 def test_calibration_is_for_one_detector_only(tmp_path):
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=1, patch_size=8)
-    images = pictures(80, (32, 32))
+    images = random_images(80, (32, 32))
     detector = Detector(encoder).calibrated(images.split(30), 0.1)
     assert detector.calibration.samples == 80
     assert detector.calibration.identity == detector.identity
@@ -166,13 +166,13 @@ def test_errors():
         with pytest.raises(ValueError, match=message):
             Detector(encoder, **arguments)
     for wrong in (torch.rand(3, 8, 8), torch.rand(1, 1, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"expected pictures \(B, 3, H, W\)"):
+        with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\)"):
             Detector(encoder).score(wrong)
 
 
 def test_scoring_waits_for_no_device():
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=1, patch_size=8)
-    images = pictures(3, (40, 30))
+    images = random_images(3, (40, 30))
     with NoSynchronisation():
         Detector(encoder, draws=2).score(images)
 
@@ -180,7 +180,7 @@ def test_scoring_waits_for_no_device():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_encoders(dtype):
     encoder = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8)
-    images = pictures(8, (32, 32))
+    images = random_images(8, (32, 32))
     full = Detector(encoder, noise=0.5).score(images)
     half = Detector(encoder.to(dtype=dtype), noise=0.5).score(images)
     assert half.dtype == torch.float32
@@ -191,7 +191,7 @@ def test_half_precision_encoders(dtype):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_scores_on_a_device(dtype):
-    encoder, images = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8), pictures(8, (40, 30))
+    encoder, images = random_encoder("vit_tiny_patch16_224", size=32, depth=2, patch_size=8), random_images(8, (40, 30))
     expected = Detector(encoder, noise=0.3).score(images)
     detector = Detector(encoder.to("cuda", dtype), noise=0.3)
     atol = 1e-4 if dtype == torch.float32 else 0.02

@@ -13,14 +13,14 @@ from diffusion_guidance.detection import scoring
 from diffusion_guidance.detection.rigid import Detector
 from diffusion_guidance.detection.scoring import DIGITS, batched, score_files
 from diffusion_guidance.images.listing import list_files
-from diffusion_guidance.images.reading import Picture, read_picture
+from diffusion_guidance.images.reading import DecodedImage, read_image
 from diffusion_guidance.networks.encoders import Encoder
 from diffusion_guidance.networks.patch_encoder import PatchEncoder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """70 pictures of many sizes, and two broken files."""
+    """70 images of many sizes, and two broken files."""
     folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     for index in range(70):
         size = draw.integers(8, 90, 2)
@@ -45,12 +45,12 @@ def scores(detector, paths, size: int, workers: int) -> dict[str, float]:
 
 
 def test_scores_are_those_of_the_detector(folder, detector):
-    """Each picture by itself, through `Detector.score` from its whole pixels."""
+    """Each image by itself, through `Detector.score` from its whole pixels."""
     for path, score in scores(detector, list(list_files([folder])), 64, 3).items():
         if "x" in path.rpartition("/")[2]:
             assert score is None
         else:
-            alone = detector.score(read_picture(path).pixels[None] / 255)
+            alone = detector.score(read_image(path).pixels[None] / 255)
             assert abs(score - float(alone)) < 1.5 * 10**-DIGITS
 
 
@@ -122,10 +122,10 @@ def test_two_thousand_files_take_no_more_than_a_hundred(folder, monkeypatch):
     """Paths come from a generator; alive are two batches of inputs, and one whole image for each worker."""
     path, taken, images = str(folder / "00.png"), 0, Alive()
 
-    def read(*_) -> Picture:
-        return Picture(images.add(torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)), "PNG")
+    def read(*_) -> DecodedImage:
+        return DecodedImage(images.add(torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)), "PNG")
 
-    monkeypatch.setattr(scoring, "read_picture", read)
+    monkeypatch.setattr(scoring, "read_image", read)
 
     def paths(count: int):
         nonlocal taken

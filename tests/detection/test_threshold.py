@@ -26,7 +26,7 @@ def test_needed_samples_is_the_least_number_with_an_interval(rate):
     # The smallest score is below the quantile unless all are above it.
     assert stats.binom.pmf(0, needed, rate) <= 0.025 < stats.binom.pmf(0, needed - 1, rate)
     assert calibrate(scores(needed), rate, IDENTITY).samples == needed
-    with pytest.raises(ValueError, match=rf"{needed - 1} real pictures are too few .* at least {needed}"):
+    with pytest.raises(ValueError, match=rf"{needed - 1} real images are too few .* at least {needed}"):
         calibrate(scores(needed - 1), rate, IDENTITY)
 
 
@@ -116,9 +116,9 @@ def test_errors():
     for rate in (0, -0.1, 0.6, float("nan")):
         with pytest.raises(ValueError, match="false-positive rate lies above 0"):
             calibrate(scores(100), rate, IDENTITY)
-    with pytest.raises(ValueError, match="one finite number a picture"):
+    with pytest.raises(ValueError, match="one finite number per image"):
         calibrate([float("nan")] * 100, 0.1, IDENTITY)
-    with pytest.raises(ValueError, match="one finite number a picture"):
+    with pytest.raises(ValueError, match="one finite number per image"):
         calibrate(torch.rand(100, 2), 0.1, IDENTITY)
     with pytest.raises(ValueError, match="unsure_rate"):
         calibrate(scores(100), 0.1, IDENTITY, unsure_rate=0.05)

@@ -1,4 +1,4 @@
-"""Watching a pipeline: the scores are those of the pictures that come out, and the pipeline is restored exactly."""
+"""Watching a pipeline: the scores are those of the images that come out, and the pipeline is restored exactly."""
 
 import copy
 import inspect
@@ -34,7 +34,7 @@ def detector(low: float | None = None) -> Detector:
     return found.with_calibration(Calibration(low, (low, low), (low, low), 0.05, 100, found.identity))
 
 
-def test_the_scores_are_those_of_the_pictures():
+def test_the_scores_are_those_of_the_images():
     pipe, watching = tiny_sd3(), detector()
     plain = draw_sd3(pipe, output_type="pil")
     with detect(pipe, watching) as watch:
@@ -49,7 +49,7 @@ def test_the_scores_are_those_of_the_pictures():
         assert output.detection is watch.detection
         assert output.detection.verdicts is None
         torch.testing.assert_close(scores, expected, rtol=0, atol=0)
-        # Noise comes from 8-bit pixels, so the written picture has the same noise and nearly the same score.
+        # Noise comes from 8-bit pixels, so the written image has the same noise and nearly the same score.
         arrays = torch.stack([torch.from_numpy(np.array(image)) for image in plain]).permute(0, 3, 1, 2) / 255
         torch.testing.assert_close(watching.score(arrays), scores, rtol=0, atol=1e-3)
         pipe(PROMPTS, generator=torch.Generator().manual_seed(0), output_type="pt", return_dict=False, **kwargs)
@@ -80,7 +80,7 @@ def test_a_pipeline_without_an_image_processor_is_seen_where_it_decodes():
     assert "decode" not in pipe.vae.__dict__
 
 
-def test_grey_pictures_and_our_own_pipelines():
+def test_grey_images_and_our_own_pipelines():
     source = tiny_dit(learn_sigma=False)
     torch.manual_seed(0)
     transformer = type(source.transformer)(**{**source.transformer.config, "in_channels": 1, "out_channels": 1})
@@ -130,6 +130,6 @@ def test_a_copy_is_not_watched():
 
 
 def test_scoring_waits_for_no_device():
-    pictures, watching = torch.rand(3, 3, 20, 20), detector(0.5)
+    images, watching = torch.rand(3, 3, 20, 20), detector(0.5)
     with detect(tiny_dit(), watching) as watch, NoSynchronisation():
-        watch._see(pictures)
+        watch._see(images)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from diffusion_guidance.core.files import TEMPORARY
-from diffusion_guidance.evaluation import Extractor, Pictures, Reference, estimates_row, load_side, summarise
+from diffusion_guidance.evaluation import Extractor, ImageSet, Reference, estimates_row, load_side, summarise
 
 from ..tiny import tiny_dit
 from .commands import finish, start
@@ -70,7 +70,7 @@ def test_an_unfinished_folder_scores_as_its_whole_images(folders, tmp_path):
     (tmp_path / "same").mkdir()
     for name in names:
         shutil.copy(whole / name, tmp_path / "same")
-    assert len(Pictures(part)) == len(names)
+    assert len(ImageSet(part)) == len(names)
     assert score(part, tmp_path / "part") == score(tmp_path / "same", tmp_path / "out")
 
 
@@ -84,7 +84,7 @@ def test_junk_changes_no_score(folders, tmp_path):
     images = tmp_path / "images"
     shutil.copytree(folders[0], images)
     before = score(images, tmp_path / "before")
-    count = len(Pictures(images))
+    count = len(ImageSet(images))
     plain = Image.new("RGB", (16, 16), (255, 0, 0))
     for name in (".hidden.png", "._000000.png", f"{TEMPORARY}killed.png", "trace.png", "samples.png", "other.bmp"):
         plain.save(images / name)
@@ -93,5 +93,5 @@ def test_junk_changes_no_score(folders, tmp_path):
     (images / "link.png").symlink_to("000000.png")
     os.link(images / "000001.png", images / "zzz.png")
     (images / "000002").symlink_to(images)  # a folder that holds itself
-    assert len(Pictures(images)) == count == SEEDS
+    assert len(ImageSet(images)) == count == SEEDS
     assert score(images, tmp_path / "after") == before

@@ -66,7 +66,7 @@ def test_pareto_front_equals_its_definition():
     assert len(front) > 2
 
 
-def test_plots_and_contact_sheet_are_pictures(tmp_path):
+def test_plots_and_contact_sheet_are_images(tmp_path):
     for draw in (pareto_plot, curve_plot):
         first, second = (draw(tmp_path / f"{draw.__name__}{i}.png", ROWS, title="t") for i in range(2))
         assert first.read_bytes() == second.read_bytes()

@@ -37,10 +37,10 @@ def pixels(path) -> np.ndarray:
     return np.asarray(Image.open(path)).astype(int)
 
 
-def test_a_picture_depends_on_its_seed_not_on_its_batch(pipe, tmp_path):
+def test_a_image_depends_on_its_seed_not_on_its_batch(pipe, tmp_path):
     for size in (1, 2, 3):
-        pictures = plan(PROMPTS[:1], range(5), tmp_path / str(size))
-        assert len(list(generate(pipe, pictures, [RAAG(5, 2)], batch_size=size, **CALL))) == 5
+        jobs = plan(PROMPTS[:1], range(5), tmp_path / str(size))
+        assert len(list(generate(pipe, jobs, [RAAG(5, 2)], batch_size=size, **CALL))) == 5
     for seed in range(5):
         one, *others = (pixels(tmp_path / str(size) / f"{seed:06d}.png") for size in (1, 2, 3))
         for other in others:  # rounding may move a value over the edge between two of 256 levels
@@ -48,13 +48,13 @@ def test_a_picture_depends_on_its_seed_not_on_its_batch(pipe, tmp_path):
     assert np.abs(pixels(tmp_path / "1" / "000000.png") - pixels(tmp_path / "1" / "000001.png")).max() > 10
 
 
-def test_existing_pictures_are_skipped_and_the_rest_drawn(pipe, tmp_path):
-    pictures = plan(PROMPTS, range(2), tmp_path)
-    first = next(generate(pipe, pictures, [], batch_size=1, **CALL))
+def test_existing_images_are_skipped_and_the_rest_drawn(pipe, tmp_path):
+    jobs = plan(PROMPTS, range(2), tmp_path)
+    first = next(generate(pipe, jobs, [], batch_size=1, **CALL))
     stamp = first.stat().st_mtime_ns
-    rest = list(generate(pipe, pictures, [], batch_size=4, **CALL))
+    rest = list(generate(pipe, jobs, [], batch_size=4, **CALL))
     assert len(rest) == 3 and first not in rest and first.stat().st_mtime_ns == stamp
-    assert list(generate(pipe, pictures, [], **CALL)) == []
+    assert list(generate(pipe, jobs, [], **CALL)) == []
 
 
 def test_a_damaged_file_does_not_count_as_drawn(pipe, tmp_path):
@@ -74,9 +74,9 @@ def test_a_damaged_file_does_not_count_as_drawn(pipe, tmp_path):
 
 
 def test_class_ids_go_to_a_class_conditional_pipeline(tmp_path):
-    pictures = plan([0, 1], range(2), tmp_path, pair=True)
-    assert [picture.condition for picture in pictures] == [0, 1]
-    assert len(list(generate(tiny_dit(), pictures, [RAAG(5, 2)], num_inference_steps=2))) == 2
+    jobs = plan([0, 1], range(2), tmp_path, pair=True)
+    assert [job.condition for job in jobs] == [0, 1]
+    assert len(list(generate(tiny_dit(), jobs, [RAAG(5, 2)], num_inference_steps=2))) == 2
 
 
 def test_the_plan_names_files_by_seed(tmp_path):

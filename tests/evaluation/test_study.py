@@ -8,7 +8,7 @@ from diffusion_guidance.evaluation.study import Setting, row_name, study
 
 
 class Painter:
-    """Stands for a pipeline: pictures are the generators' first numbers, times a brightness."""
+    """Stands for a pipeline: images are the generators' first numbers, times a brightness."""
 
     def __init__(self, brightness: float):
         self.brightness, self.calls = brightness, 0

@@ -12,7 +12,7 @@ from tests.evaluation.runs import noise_draw, report, run
 
 
 def stops_at_its_second_chunk(folder: Path):
-    """Draws until 64 pictures are stored, then writes its process id to `folder` and waits to be killed."""
+    """Draws until 64 images are stored, then writes its process id to `folder` and waits to be killed."""
     drawn = 0
 
     def draw(seeds):

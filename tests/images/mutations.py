@@ -1,4 +1,4 @@
-"""Damaged picture files: whole ones of every format, then bits turned, ends cut, middles blanked, names exchanged."""
+"""Damaged image files: whole ones of every format, then bits turned, ends cut, middles blanked, names exchanged."""
 
 import io
 from collections.abc import Iterator
@@ -42,8 +42,8 @@ def _whole(suffix: str, draw: np.random.Generator) -> bytes:
     colours = draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)
     file = io.BytesIO()
     exif = {"exif": Image.Exif()} if suffix in ("png", "jpg", "webp", "avif") else {}
-    for picture in exif.values():
-        picture[0x0112] = 6
+    for tags in exif.values():
+        tags[0x0112] = 6
     kind = {"jpg": "JPEG", "jp2": "JPEG2000"}.get(suffix, suffix.upper())
     frames = {"save_all": True, "append_images": [Image.new("RGB", (16, 12))]} if suffix in ("gif", "tiff") else {}
     Image.fromarray(colours).save(file, kind, **exif, **frames)

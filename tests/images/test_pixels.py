@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from diffusion_guidance.detection.scoring import load
-from diffusion_guidance.evaluation import Pictures
+from diffusion_guidance.evaluation import ImageSet
 from diffusion_guidance.images.listing import SUFFIXES
-from diffusion_guidance.images.reading import Picture, Skipped, read_picture
+from diffusion_guidance.images.reading import DecodedImage, Skipped, read_image
 
 from .mutations import mutations
 from .odd import odd_files, whole_files
@@ -25,11 +25,11 @@ ROUNDED = ("u32.tif", "rgb-associated.tif")
 def test_an_odd_file_means_what_it_was_made_from(tmp_path, name):
     data, expected = ODD[name]
     (tmp_path / name).write_bytes(data)
-    found = read_picture(tmp_path / name)
+    found = read_image(tmp_path / name)
     if expected is None:
         assert "no known white" in found.reason
     else:
-        assert isinstance(found, Picture), found
+        assert isinstance(found, DecodedImage), found
         assert np.abs(found.pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= (name in ROUNDED)
 
 
@@ -54,14 +54,14 @@ def test_evaluation_and_detection_see_the_same_pixels(tmp_path):
             path.write_bytes(data)
             row, prepared = load(Keeping(), str(path))
             try:
-                pictures = Pictures(folder)
+                listed = ImageSet(folder)
             except ValueError as error:
                 assert row["error"] in str(error)
                 refused += 1
                 continue
-            pixels = pictures.read([0])
+            pixels = listed.read([0])
             read += 1
-            if pictures.notes["blank"]:
+            if listed.notes["blank"]:
                 assert row["error"] == "blank: every pixel has the same colour" and prepared is None
                 assert (pixels == pixels[..., :1, :1]).all()
                 blank += 1
@@ -78,9 +78,9 @@ def test_a_blank_image(tmp_path):
         "grey.jpg": Image.new("L", (16, 16), 77),
     }.items():
         image.save(tmp_path / name)
-        assert read_picture(tmp_path / name).blank
+        assert read_image(tmp_path / name).blank
     image = Image.new("RGB", (9, 5), "white")
     image.putpixel((8, 4), (255, 255, 254))
     image.save(tmp_path / "x.png")
-    assert not read_picture(tmp_path / "x.png").blank
-    assert isinstance(read_picture(tmp_path / "missing.png"), Skipped)
+    assert not read_image(tmp_path / "x.png").blank
+    assert isinstance(read_image(tmp_path / "missing.png"), Skipped)

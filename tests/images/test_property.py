@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusion_guidance.detection.scoring import load
-from diffusion_guidance.evaluation import Pictures
+from diffusion_guidance.evaluation import ImageSet
 
 from .odd import odd_files, whole_files
 from .test_pixels import Keeping
@@ -31,12 +31,12 @@ def test_both_read_the_same(name, changes, kept):
         path.write_bytes(data[: max(1, round(kept * len(data)))])
         row, prepared = load(Keeping(), str(path))
         try:
-            pictures = Pictures(Path(folder))
+            found = ImageSet(Path(folder))
         except ValueError as error:
             assert prepared is None
             assert row["error"] in str(error)
             return
-        pixels = pictures.read([0])
+        pixels = found.read([0])
         if prepared is None:
             assert row["error"].startswith("blank")
             assert (pixels == pixels[:, :, :1, :1]).all()

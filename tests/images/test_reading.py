@@ -1,4 +1,4 @@
-"""Reading a picture file: each kind against what was put in, and 500 damaged files."""
+"""Reading an image file: each kind against what was put in, and 500 damaged files."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from diffusion_guidance.images.reading import FORMATS, ORIENTATION, Picture, Skipped, _formats, read_picture
+from diffusion_guidance.images.reading import FORMATS, ORIENTATION, DecodedImage, Skipped, _formats, read_image
 
 from .mutations import mutations
 from .odd import bomb
@@ -21,9 +21,9 @@ def colours() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
 
 
-def read(path) -> tuple[np.ndarray, Picture]:
-    found = read_picture(path)
-    assert isinstance(found, Picture), found
+def read(path) -> tuple[np.ndarray, DecodedImage]:
+    found = read_image(path)
+    assert isinstance(found, DecodedImage), found
     assert found.pixels.dtype == torch.uint8
     assert found.pixels.is_contiguous()
     return found.pixels.permute(1, 2, 0).numpy(), found
@@ -76,7 +76,7 @@ def test_floats_of_a_known_range(tmp_path):
         Image.fromarray(np.array(values, dtype=np.float32)).save(tmp_path / f"{name}.tiff")
     assert read(tmp_path / "in.tiff")[0][0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
     for name in ("out", "nan"):
-        assert "no known white" in read_picture(tmp_path / f"{name}.tiff").reason
+        assert "no known white" in read_image(tmp_path / f"{name}.tiff").reason
 
 
 def test_cmyk(tmp_path, colours):
@@ -103,12 +103,12 @@ def test_transparency_is_laid_on_white(tmp_path, colours):
 
 
 def test_a_palette_with_and_without_a_transparent_entry(tmp_path):
-    picture = Image.new("P", (4, 2), 1)
-    picture.putpalette([0, 0, 0, 10, 20, 30])
-    picture.putpixel((0, 0), 0)
-    picture.save(tmp_path / "x.png")
+    image = Image.new("P", (4, 2), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "x.png")
     assert read(tmp_path / "x.png")[0][0, :2].tolist() == [[0, 0, 0], [10, 20, 30]]
-    picture.save(tmp_path / "y.png", transparency=0)
+    image.save(tmp_path / "y.png", transparency=0)
     assert read(tmp_path / "y.png")[0][0, :2].tolist() == [[255, 255, 255], [10, 20, 30]]
 
 
@@ -153,11 +153,11 @@ def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
     (tmp_path / "bomb.png").write_bytes(bomb())  # above Pillow's own limit
     Image.new("1", (300, 200)).save(tmp_path / "large.png")
     monkeypatch.setattr(Image.Image, "convert", None)
-    assert "DecompressionBombError" in read_picture(tmp_path / "bomb.png").reason
-    assert read_picture(tmp_path / "large.png", 59_999).reason == "300 x 200 pixels are more than the limit of 59999"
+    assert "DecompressionBombError" in read_image(tmp_path / "bomb.png").reason
+    assert read_image(tmp_path / "large.png", 59_999).reason == "300 x 200 pixels are more than the limit of 59999"
 
 
-def test_what_is_no_picture(tmp_path, monkeypatch):
+def test_what_is_no_image(tmp_path, monkeypatch):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "link").symlink_to("link")
@@ -165,7 +165,7 @@ def test_what_is_no_picture(tmp_path, monkeypatch):
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "EPS")  # would be handed to Ghostscript
     (tmp_path / "x.eps").write_bytes(buffer.getvalue())
-    reasons = {path.name: read_picture(path).reason for path in [*tmp_path.iterdir(), tmp_path, tmp_path / "missing"]}
+    reasons = {path.name: read_image(path).reason for path in [*tmp_path.iterdir(), tmp_path, tmp_path / "missing"]}
     assert reasons == {
         "empty.png": "an empty file",
         "text.png": "not an image in a known format",
@@ -181,15 +181,15 @@ def test_what_is_no_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)  # permissions do not hold for root
     monkeypatch.setattr(os, "scandir", refuse)
-    assert read_picture(tmp_path / "text.png") == Skipped("Permission denied")
-    assert read_picture(tmp_path) == Skipped("Permission denied")
+    assert read_image(tmp_path / "text.png") == Skipped("Permission denied")
+    assert read_image(tmp_path) == Skipped("Permission denied")
 
 
 def test_a_truncated_file_is_skipped(tmp_path, colours):
     Image.fromarray(np.tile(colours, (20, 20, 1))).save(tmp_path / "x.jpg")
     data = (tmp_path / "x.jpg").read_bytes()
     (tmp_path / "x.jpg").write_bytes(data[: len(data) // 2])
-    assert "truncated" in read_picture(tmp_path / "x.jpg").reason
+    assert "truncated" in read_image(tmp_path / "x.jpg").reason
 
 
 def test_damaged_files_are_read_or_skipped_with_the_same_reason_each_time(tmp_path):
@@ -199,7 +199,7 @@ def test_damaged_files_are_read_or_skipped_with_the_same_reason_each_time(tmp_pa
         (tmp_path / name).write_bytes(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about damaged files
-            first, second = read_picture(tmp_path / name), read_picture(tmp_path / name)
+            first, second = read_image(tmp_path / name), read_image(tmp_path / name)
         assert type(first) is type(second)
         if isinstance(first, Skipped):
             skipped += 1

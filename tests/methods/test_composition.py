@@ -1,4 +1,4 @@
-"""Methods in one list, against the same sampler written anew in float64."""
+"""Methods in one list, against the same sampler written again in float64."""
 
 import copy
 import math

@@ -31,7 +31,7 @@ def run(guidance, steps: int, weight: float = 2.0, pipe=None) -> tuple[torch.Ten
 
 
 def velocity(x, t: float, label: int, weight: float):
-    """Guided exact velocity at one point x (6,) in float64, written anew."""
+    """Guided exact velocity at one point x (6,) in float64, written independently."""
     means = MEANS.double()
     variance = (1 - t) ** 2 * 0.3**2 + t**2
 
@@ -76,7 +76,7 @@ def test_the_converged_iteration_is_the_implicit_euler_step():
             solved = root(residual, end[k].double().numpy() + 0.1, tol=1e-12)
             assert solved.success
             assert abs(end[k].double() - torch.as_tensor(solved.x)).max() < 1e-5
-            assert abs(residual(x.numpy())).max() > 0.1  # the explicit point is no solution
+            assert abs(residual(x.numpy())).max() > 0.1  # the explicit point is not a solution
 
 
 def test_global_error_falls_with_the_order_that_theory_says():
@@ -113,7 +113,7 @@ def test_at_equal_evaluations_it_is_nearer_to_the_exact_trajectory_than_euler():
 
 
 def test_one_iteration_of_step_size_a_half_is_heuns_step():
-    """The same slopes as a Heun loop written here, but for the last step, which is Euler's."""
+    """The same slopes as a Heun loop written here, except for the last step, which is Euler's."""
     pipe = GaussianPipeline(MEANS)
     pipe.scheduler.set_timesteps(6)
     sigmas = pipe.scheduler.sigmas.double().tolist()
@@ -254,7 +254,7 @@ def test_the_window_and_the_last_step():
 
 
 def test_it_iterates_what_stands_before_it():
-    """Beside RAAG the fixed point is that of RAAG's prediction."""
+    """With RAAG it is the fixed point of RAAG's prediction."""
     seen = []
 
     def watch(step, proceed):
@@ -274,8 +274,8 @@ def test_two_of_them_and_their_windows():
     both, evaluations, _ = run([DiffIER(stop=0.5), DiffIER(start=0.5)], 6)
     one, same, _ = run([DiffIER()], 6)
     assert torch.equal(both, one) and evaluations == same
-    nested, dear, _ = run([DiffIER(1, 0.3), DiffIER(1, 0.3)], 6)
-    assert dear > same and torch.isfinite(nested).all()
+    nested, more, _ = run([DiffIER(1, 0.3), DiffIER(1, 0.3)], 6)
+    assert more > same and torch.isfinite(nested).all()
 
 
 def test_a_window_is_that_of_the_trial_point():

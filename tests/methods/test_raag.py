@@ -134,7 +134,7 @@ def test_predictions_of_different_shapes_are_refused():
         raag(torch.zeros(2, 3), torch.zeros(2, 4), 18.0, 12.0)
 
 
-def test_the_guider_of_diffusers_fails_on_pictures_or_agrees():
+def test_the_guider_of_diffusers_fails_on_images_or_agrees():
     """The README says that it fails; should a later release of diffusers run, it has to agree."""
     cond, uncond = pair(2, 4, 8, 8)
     try:

@@ -23,12 +23,12 @@ FOLDER = Path(__file__).parents[2] / "assets" / "digits-classifier"
 DIGITS = f"pretrained:diffusion_guidance.worlds.DigitsClassifier:{FOLDER}"
 
 
-def pictures() -> torch.Tensor:
+def random_images() -> torch.Tensor:
     return 2 * torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0)) - 1
 
 
 def prepared(mean, std) -> torch.Tensor:
-    resized = vision.resize((pictures() + 1) / 2, [32, 32], vision.InterpolationMode.BICUBIC, antialias=True)
+    resized = vision.resize((random_images() + 1) / 2, [32, 32], vision.InterpolationMode.BICUBIC, antialias=True)
     return vision.normalize(resized, mean, std)
 
 
@@ -47,7 +47,7 @@ def expected_logits(library, folder) -> torch.Tensor:
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_classifier_from_a_local_file_equals_the_library(library, tmp_path):
     classifier = load_tiny(library, tmp_path)
-    torch.testing.assert_close(classifier(pictures()), expected_logits(library, tmp_path), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(classifier(random_images()), expected_logits(library, tmp_path), atol=1e-5, rtol=1e-5)
     assert not any(part.training for part in classifier.modules())
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert json.loads(json.dumps(classifier.identity()))["name"].startswith(f"{library}:")
@@ -64,7 +64,7 @@ def test_torchvisions_own_weights_are_read_without_unpickling_everything(monkeyp
     monkeypatch.setattr(models.ResNet18_Weights, "get_state_dict", download)
     classifier = load_classifier("torchvision:resnet18:IMAGENET1K_V1")
     assert asked["weights_only"] is True and asked["check_hash"] is True
-    assert classifier.size == 224 and classifier(pictures()[:1]).shape == (1, 1000)
+    assert classifier.size == 224 and classifier(random_images()[:1]).shape == (1, 1000)
     assert load_classifier("torchvision:resnet18", transform="authors", size=64).identity()["size"] == 64
 
 
@@ -75,7 +75,7 @@ def test_a_transformers_classifier_by_its_class(tmp_path):
     module.save_pretrained(tmp_path)
     classifier = load_classifier(f"pretrained:transformers.ViTForImageClassification:{tmp_path}", size=32)
     expected = module(prepared((0.5,) * 3, (0.5,) * 3)).logits  # (x - 0.5) / 0.5 of [0, 1] is [-1, 1] again
-    torch.testing.assert_close(classifier(pictures()), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(classifier(random_images()), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -84,13 +84,13 @@ def test_it_is_saved_and_loaded_with_the_guidance(library, tmp_path):
     guidance = ClassifierGuidance(spec, reading=Reading(tau_joint=0.8, tau_marginal=0.4, softplus=0))
     (loaded,) = from_config(json.loads(json.dumps(to_config(guidance))))
     assert (loaded.reading.tau_joint, loaded.reading.tau_marginal) == (0.8, 0.4)
-    assert torch.equal(loaded.classifier(pictures()), load_classifier(**spec)(pictures()))
+    assert torch.equal(loaded.classifier(random_images()), load_classifier(**spec)(random_images()))
 
 
 def test_the_digits_classifier_has_the_name_of_its_class():
-    pictures = 2 * torch.rand(3, 1, 8, 8) - 1
+    images = 2 * torch.rand(3, 1, 8, 8) - 1
     classifier = load_classifier(DIGITS)
-    assert torch.equal(classifier(pictures), classifier.module(pictures))
+    assert torch.equal(classifier(images), classifier.module(images))
     assert not hasattr(sys.modules["diffusion_guidance.networks.classifiers"], "DigitsClassifier")
 
 
@@ -141,7 +141,7 @@ def test_open_clip_needs_classes(tmp_path):
     ["pretrained_image_path", "pretrained_text_path", "weights_only", "load_weights", "cache_dir", "pretrained_hf"],
 )
 def test_a_mapping_cannot_make_a_library_unpickle(key, tmp_path):
-    """A guidance.json beside a checkpoint named a pickle in this way, and loading the checkpoint ran what was in it."""
+    """A guidance.json next to a checkpoint named a pickle in this way, and loading the checkpoint ran it."""
     canary = tmp_path / "ran"
 
     class Hostile:

@@ -13,13 +13,13 @@ from diffusion_guidance.networks.patch_encoder import PatchEncoder
 from diffusion_guidance.networks.weights import weights_sha256
 
 
-def pictures(size: int = 40) -> torch.Tensor:
+def random_images(size: int = 40) -> torch.Tensor:
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def features(encoder: Encoder) -> torch.Tensor:
     with torch.no_grad():
-        return encoder.features(encoder.transform(pictures()))
+        return encoder.features(encoder.transform(random_images()))
 
 
 def test_timm_with_local_weights(tmp_path):
@@ -35,7 +35,7 @@ def test_timm_with_local_weights(tmp_path):
         "dtype": "float32",
     }
     with torch.no_grad():
-        torch.testing.assert_close(features(encoder), model(encoder.transform(pictures())))
+        torch.testing.assert_close(features(encoder), model(encoder.transform(random_images())))
     assert encoder.size == 32
 
 
@@ -47,7 +47,7 @@ def test_torchvision_with_local_weights(tmp_path):
     assert (encoder.transform.mean, encoder.transform.std) == IMAGENET
     with torch.no_grad():
         model.fc = torch.nn.Identity()
-        torch.testing.assert_close(features(encoder), model(encoder.transform(pictures())))
+        torch.testing.assert_close(features(encoder), model(encoder.transform(random_images())))
     assert features(encoder).shape == (2, 512)
 
 
@@ -67,7 +67,7 @@ def test_open_clip_with_local_weights(tmp_path, monkeypatch):
     assert (encoder.size, encoder.transform.mean) == (32, CLIP[0])
     assert encoder.identity["weights"] == weights_sha256(model)
     with torch.no_grad():
-        torch.testing.assert_close(features(encoder), model.encode_image(encoder.transform(pictures())))
+        torch.testing.assert_close(features(encoder), model.encode_image(encoder.transform(random_images())))
 
 
 def test_a_folder_of_ours(tmp_path):
@@ -77,11 +77,11 @@ def test_a_folder_of_ours(tmp_path):
     model.save_pretrained(tmp_path / "net")
     encoder = load_encoder(f"local:{tmp_path / 'net'}")
     with torch.no_grad():
-        torch.testing.assert_close(features(encoder), model(encoder.transform(pictures())))
+        torch.testing.assert_close(features(encoder), model(encoder.transform(random_images())))
     assert features(encoder).shape == (2, 2 * 8 * 15 * 15)
     assert encoder.name == "local/net"
-    # The picture's own batch does not matter.
-    inputs = encoder.transform(pictures())
+    # The image's own batch does not matter.
+    inputs = encoder.transform(random_images())
     with torch.no_grad():
         torch.testing.assert_close(encoder.features(inputs[:1]), encoder.features(inputs)[:1], rtol=1e-4, atol=1e-6)
 
@@ -98,7 +98,7 @@ def test_random_weights_leave_the_global_generator_alone():
 
 def test_any_callable():
     encoder = load_encoder(lambda images: images.mean((2, 3)), size=8)
-    torch.testing.assert_close(features(encoder), pictures().mean((2, 3)), rtol=0, atol=0.02)
+    torch.testing.assert_close(features(encoder), random_images().mean((2, 3)), rtol=0, atol=0.02)
     assert encoder.identity["weights"] is None
     assert load_encoder(encoder) == encoder
     with pytest.raises(ValueError, match=r"returned \(2, 3, 40, 40\) for 2 images, not features \(B, D\)"):

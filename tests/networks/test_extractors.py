@@ -16,27 +16,29 @@ from diffusion_guidance.networks.extractors import (
 )
 
 
-def pictures(size: int = 40) -> torch.Tensor:
+def random_images(size: int = 40) -> torch.Tensor:
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(("size", "to"), [(40, 28), (20, 28), (28, 28)])
 def test_transform_equals_torchvision(size, to):
-    expected = vision.resize(pictures(size), [to, to], vision.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
-    torch.testing.assert_close(Transform(to, *IMAGENET)(pictures(size)), vision.normalize(expected, *IMAGENET))
-    torch.testing.assert_close(Transform()(pictures()), pictures())
+    expected = vision.resize(random_images(size), [to, to], vision.InterpolationMode.BICUBIC, antialias=True).clamp(
+        0, 1
+    )
+    torch.testing.assert_close(Transform(to, *IMAGENET)(random_images(size)), vision.normalize(expected, *IMAGENET))
+    torch.testing.assert_close(Transform()(random_images()), random_images())
 
 
 def test_any_callable():
     extractor = Extractor("mean", lambda images: images.mean((2, 3)))
-    features = extractor(pictures().half())
+    features = extractor(random_images().half())
     assert list(features) == ["features"]
     assert features["features"].dtype == torch.float32
-    torch.testing.assert_close(features["features"], pictures().mean((2, 3)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(features["features"], random_images().mean((2, 3)), atol=1e-3, rtol=0)
     with pytest.raises(ValueError, match=r"expected images \(B, 3, H, W\)"):
         extractor(torch.zeros(2, 1, 8, 8))
     with pytest.raises(ValueError, match=r"returned \(2, 3, 40, 40\)"):
-        Extractor("none", lambda images: images)(pictures())
+        Extractor("none", lambda images: images)(random_images())
 
 
 def test_inception_equals_torch_fidelity(tmp_path):
@@ -52,7 +54,7 @@ def test_inception_equals_torch_fidelity(tmp_path):
     torch.manual_seed(0)
     theirs = Untrained("x", ["2048", "logits_unbiased"], empty)
     save_file(theirs.state_dict(), tmp_path / "inception.safetensors")
-    images = (pictures(32) * 255).round().to(torch.uint8)
+    images = (random_images(32) * 255).round().to(torch.uint8)
     ours = load_extractor(f"inception:{tmp_path / 'inception.safetensors'}")(images / 255)
     features, logits = theirs(images)
     torch.testing.assert_close(ours["features"], features, rtol=0, atol=0)
@@ -71,8 +73,8 @@ def test_dinov2_reads_local_weights(tmp_path):
     extractor = load_extractor(f"timm:{name}:{tmp_path / 'dino.safetensors'}", size=28, depth=2)
     assert extractor.name.startswith(f"timm/{name} (")
     with torch.inference_mode():
-        expected = model(Transform(28, *IMAGENET)(pictures()))
-    torch.testing.assert_close(extractor(pictures())["features"], expected)
+        expected = model(Transform(28, *IMAGENET)(random_images()))
+    torch.testing.assert_close(extractor(random_images())["features"], expected)
 
 
 def test_clip_reads_local_weights_and_embeds_texts(tmp_path, monkeypatch):
@@ -90,9 +92,9 @@ def test_clip_reads_local_weights_and_embeds_texts(tmp_path, monkeypatch):
     save_file(model.state_dict(), tmp_path / "clip.safetensors")
     extractor = load_extractor(f"open_clip:tiny:{tmp_path / 'clip.safetensors'}")
     with torch.inference_mode():
-        expected = model.encode_image(Transform(32, *CLIP)(pictures()))
+        expected = model.encode_image(Transform(32, *CLIP)(random_images()))
         texts = model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a star", "a cross"]))
-    torch.testing.assert_close(extractor(pictures())["features"], expected)
+    torch.testing.assert_close(extractor(random_images())["features"], expected)
     torch.testing.assert_close(extractor.embed_texts(["a star", "a cross"]), texts)
 
 

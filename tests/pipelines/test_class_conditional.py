@@ -102,17 +102,17 @@ def test_latents_replace_the_noise(pipe):
 
 def test_output_types(pipe):
     latents = draw(pipe)
-    pictures = draw(pipe, output_type="pt")
-    assert torch.equal(pictures, (latents / 2 + 0.5).clamp(0, 1))
+    images = draw(pipe, output_type="pt")
+    assert torch.equal(images, (latents / 2 + 0.5).clamp(0, 1))
     array = draw(pipe, output_type="np")
     assert array.shape == (2, 8, 8, 1)
-    np.testing.assert_array_equal(array, pictures.permute(0, 2, 3, 1).numpy())
+    np.testing.assert_array_equal(array, images.permute(0, 2, 3, 1).numpy())
     grey = draw(pipe, output_type="pil")
     assert [(image.mode, image.size) for image in grey] == [("L", (8, 8))] * 2
     np.testing.assert_array_equal(np.asarray(grey[0]), (array[0, :, :, 0] * 255).round().astype("uint8"))
     assert torch.equal(
         pipe([3, 7], num_inference_steps=3, generator=generators(0, 1), output_type="pt", return_dict=False)[0],
-        pictures,
+        images,
     )
     assert pipe(3, num_inference_steps=1, output_type="pt").images.shape == (1, 1, 8, 8)
 

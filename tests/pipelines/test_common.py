@@ -46,7 +46,7 @@ def test_components_make_the_same_pipeline(case):
 
 # Stable Diffusion 3 and Wan repeat what they encode, not embeddings that they are given: from text below.
 @named([case for case in takes("num_images_per_prompt") if case.tiny.name != "StableDiffusion3"])
-def test_several_pictures_of_a_prompt(case):
+def test_several_images_of_a_prompt(case):
     def draw(seeds, **kwargs):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return case.tiny.draw(pipe, guidance=RATIO_AWARE, generator=generators, **kwargs)
@@ -55,7 +55,7 @@ def test_several_pictures_of_a_prompt(case):
     check_several(draw((1, 2, 1, 3), num_images_per_prompt=2), draw((1, 1)))
 
 
-def test_several_pictures_of_a_text():
+def test_several_images_of_a_text():
     def draw(seeds, **kwargs):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         call = {"num_inference_steps": 3, "max_sequence_length": 2, "output_type": "latent"}

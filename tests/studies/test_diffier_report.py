@@ -27,7 +27,7 @@ def test_the_summary_by_hand():
     assert (plain["weight"], plain["frechet"], plain["steps"], ours["steps"]) == (2, 1, 10, 5)
     # From 1 the curve rises by 3 to weight 1 and by 2 to weight 4; 0.5 less, it leaves 0.6 sooner.
     assert plain["within 20 %"] == "1.93 to 2.20, 0.27 wide"
-    assert plain["within 20 %, less bias"] == "1.97 to 2.10, 0.13 wide"
+    assert plain["within 20 %, minus bias"] == "1.97 to 2.10, 0.13 wide"
     best = study_diffier_report.best_rows(rows)
     assert [(row["method"], row["weight"]) for row in best] == [("cfg", 2.0), ("diffier", 2.0)]
     assert (best[0]["low"], best[0]["high"]) == pytest.approx((2 - 0.1 / 3, 2.1))

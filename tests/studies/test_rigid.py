@@ -1,4 +1,4 @@
-"""The study of RIGID and the training of its encoder, at a tiny setting; and what the generated pictures are."""
+"""The study of RIGID and the training of its encoder, at a tiny setting; and what the generated images are."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ def test_a_tuning_looks_at_the_validation_split_alone(tmp_path, monkeypatch):
         draw = torch.Generator().manual_seed(0)
         return {name: torch.rand(8, 3, 32, 32, generator=draw) for name in ("real", "one", "two")}
 
-    monkeypatch.setattr(tune_encoder, "pictures", sets)
+    monkeypatch.setattr(tune_encoder, "image_sets", sets)
     tune_encoder.STUDY.main(["--only", "way=patch 4", "--out", str(tmp_path / "t.json")])
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert asked == [("photographs", "validation")]

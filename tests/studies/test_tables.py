@@ -23,7 +23,7 @@ def test_a_table_is_what_its_report_gives(table):
 
 
 def test_every_table_of_a_document_is_registered_once():
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found = [
         f"{path.relative_to(ROOT)} {mark}"
         for path in documents
@@ -51,6 +51,7 @@ def document(tmp_path, monkeypatch):
     (tmp_path / "docs/results/some.json").write_text('{"meta": {}, "rows": [{"value": 1}]}')
     table = study.Table("page.md", "some", "some", lambda meta, rows: f"{rows[0]['value']}\n")
     monkeypatch.setattr(tables, "TABLES", (table,))
+    monkeypatch.setattr(tables, "STUDIES", {})
     return tmp_path / "page.md"
 
 

@@ -46,7 +46,7 @@ class Tiny:
         return pipe
 
     def draw(self, pipe, steps: int = 3, guided: bool = True, dtype=None, **kwargs) -> torch.Tensor:
-        """Final latents (DiT has no latent output: pictures). The inputs are in `dtype`, that of the network."""
+        """Final latents (DiT has no latent output: images). The inputs are in `dtype`, that of the network."""
         dtype = dtype or next(parameter.dtype for parameter in _network(pipe).parameters())
         torch.manual_seed(0)
         arguments = {name: _cast(value, pipe._execution_device, dtype) for name, value in self.inputs().items()}

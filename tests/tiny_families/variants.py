@@ -19,7 +19,7 @@ PAINT = START | {"mask_image": MASK}
 
 
 def like(family: Tiny, suffix: str, pipeline: type, inputs: dict, drop: tuple = (), **components) -> Tiny:
-    """A variant of `family`: the same components but for `components`, the same arguments and `inputs`."""
+    """A variant of `family`: the same components except for `components`, the same arguments and `inputs`."""
 
     def build():
         parts = family.build().components
@@ -153,7 +153,7 @@ def z_controlnet(mask_channels: int = 0):
 
 
 class CoarseAutoencoder(diffusers.AutoencoderKLQwenImage):
-    """Edit pipelines bring every picture to a million pixels; thinned before it is encoded, it is few tokens."""
+    """Edit pipelines bring every image to a million pixels; thinned before it is encoded, it is few tokens."""
 
     def encode(self, x: torch.Tensor, return_dict: bool = True):
         return super().encode(x[..., ::32, ::32], return_dict)

@@ -32,7 +32,7 @@ def test_directions_are_found_again():
     torch.testing.assert_close(found.norm(dim=1), torch.ones(12))
 
 
-def test_what_is_learnt_answers_to_its_pictures_alone():
+def test_what_is_learnt_answers_to_its_images_alone():
     patches = load_patches("train")[0][::20]
     how = train_encoder.Learning(filters=16, rounds=3)
     model = train_encoder.learn(patches, how)

@@ -11,7 +11,7 @@ def scenes(count: int, seed: int = 0) -> Scenes:
     return Scenes.sample(count, torch.Generator().manual_seed(seed))
 
 
-def test_pictures_are_seeded_and_in_range():
+def test_images_are_seeded_and_in_range():
     images = scenes(16).render()
     assert images.shape == (16, 3, 32, 32) and images.dtype == torch.float32
     assert images.min() >= 0 and images.max() <= 1

@@ -5,7 +5,7 @@ from .base import Evaluation, Family, PostProcessing
 from .kinds import Mixture, Preconditioned, Sliced
 from .layout import Layout
 from .observed import Call, Observed, prediction_of
-from .registry import find_family, known_pipelines, register_family, registered_family
+from .registry import find_family, is_inherited, known_pipelines, register_family, registered_family
 
 
 for _family in table.FAMILIES:
@@ -22,6 +22,7 @@ __all__ = [
     "Preconditioned",
     "Sliced",
     "find_family",
+    "is_inherited",
     "known_pipelines",
     "prediction_of",
     "register_family",

@@ -35,6 +35,11 @@ def registered_family(pipe: Pipeline) -> Family | None:
     return None
 
 
+def is_inherited(family: Family, pipe: Pipeline) -> bool:
+    """Whether `family` is registered for a base class of `pipe` alone: a derived class can do otherwise."""
+    return type(pipe).__name__ not in family.pipelines and family is registered_family(pipe)
+
+
 def find_family(pipe: Pipeline) -> Family:
     """As `registered_family`.
 

@@ -1,11 +1,11 @@
-"""How much a figure depends on a setting: the range of the setting in which the figure is nearly at its best."""
+"""How much a metric depends on a setting: the range of the setting in which the metric is nearly at its best."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 
 
 def sensitivity(rows: Sequence[Mapping], x: str = "weight", y: str = "frechet", share: float = 0.2) -> dict:
-    """The range of `x` around the best `y`, of which less is better, in which y is at most (1 + share) of the best.
+    """The range of `x` around the best `y`, of which smaller is better, in which y is at most (1 + share) of the best.
 
     Between neighbouring rows y is taken as linear. The range ends at the first crossing on either side, or at the last
     row. A wide range means that the setting need not be tuned.
@@ -27,7 +27,7 @@ def sensitivity(rows: Sequence[Mapping], x: str = "weight", y: str = "frechet", 
 
 
 def rank_correlation(rows: Sequence[Mapping], x: str, y: str) -> float:
-    """Spearman's rank correlation of two figures over `rows`, in [-1, 1]."""
+    """Spearman's rank correlation of two values over `rows`, in [-1, 1]."""
     from scipy.stats import spearmanr  # lazy: slow to import
 
     return float(spearmanr([row[x] for row in rows], [row[y] for row in rows]).statistic)

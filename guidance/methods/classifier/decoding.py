@@ -1,4 +1,4 @@
-"""Latents to pictures with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
+"""Latents to images with a gradient: through the pipeline's own autoencoder, or through a tiny one."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -41,11 +41,11 @@ def place(module: torch.nn.Module, device: torch.device) -> None:
 
 
 def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from latents in the diffusion model's scaling to pictures in about [-1, 1], with a gradient.
+    """A function from latents in the diffusion model's scaling to images in about [-1, 1], with a gradient.
 
     The scaling is read in the autoencoder's configuration, as pipelines do: `z / scaling_factor + shift_factor`, or
     `z * latents_std / scaling_factor + latents_mean` by channel. Activations are not kept but computed again in the
-    backward pass, so that of decoder and classifier only one holds activations at a time.
+    backward pass, so only one of decoder and classifier holds activations at a time.
 
     Args:
         vae: an autoencoder of diffusers with `decode` (`AutoencoderKL`, `AutoencoderTiny`, ...). Its weights get no
@@ -59,7 +59,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
     scaling, shift = config.get("scaling_factor") or 1.0, config.get("shift_factor") or 0.0
     mean, std = config.get("latents_mean"), config.get("latents_std")
 
-    def picture(latents: torch.Tensor) -> torch.Tensor:
+    def image(latents: torch.Tensor) -> torch.Tensor:
         if mean is not None and std is not None:
             shape = (1, -1, *[1] * (latents.ndim - 2))
             latents = latents * _constant(std, latents).view(shape) / scaling + _constant(mean, latents).view(shape)
@@ -72,10 +72,10 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
         if latents.ndim < 4 or (channels and latents.shape[1] != channels):
             raise ValueError(
                 f"{type(vae).__name__} decodes latents (B, {channels or 'C'}, H, W), and the model's are "
-                f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to pictures "
+                f"{tuple(latents.shape)}; give a decoder of your own: a function from these latents to images "
                 "(B, C, H, W) in [-1, 1]"
             )
-        return recomputed(picture, latents)
+        return recomputed(image, latents)
 
     return decode
 

@@ -1,8 +1,8 @@
 """EluCD: guidance by any off-the-shelf classifier, calibrated (arXiv 2310.11311, ICLR 2024).
 
-The classifier was not trained on noise. It looks at the denoised estimate, detached from the denoiser, so a step costs
-one backward pass of the classifier; its activations are smoothed (`smoothed`), and joint and marginal log-probability
-have temperatures of their own (`Reading`). How far the gradient moves the estimate is a matter of `Strength`.
+The classifier was not trained on noise. It is applied to the denoised estimate, detached from the denoiser, so a step
+costs one backward pass of the classifier; its activations are smoothed (`smoothed`), and joint and marginal
+log-probability have separate temperatures (`Reading`). `Strength` sets how far the gradient moves the estimate.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from ...networks.classifiers import classifier_of
 from ...networks.image_classifier import ImageClassifier
 from .decoding import decoder_of, place
 from .gradient import class_gradient
-from .labels import Labels, class_ids, highest
+from .labels import Labels, class_ids, highest, plain_labels
 from .reading import DEFAULT_READING, LOOK_AT, Reading
 from .schedules import edm_input
 from .smooth import guiding
@@ -27,8 +27,8 @@ from .strength import DEFAULT_STRENGTH, SCHEDULES, Strength
 class ClassifierGuidance(Callback):
     """Moves the denoised estimate towards a class, by the gradient of any image classifier (EluCD).
 
-    Stands in a list after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no
-    unconditional pass. In files and on command lines the fields of `strength` and `reading` are arguments.
+    Put it after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no unconditional
+    pass. In files and on command lines the fields of `strength` and `reading` are arguments.
 
     Neutral: `scale=0`.
 
@@ -83,7 +83,8 @@ class ClassifierGuidance(Callback):
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be above 0, got {chunk}")
         self.strength, self.reading = strength, reading.of_schedule(strength.schedule)
-        self.labels, self.chunk, self._highest = labels, chunk, highest(labels)
+        self.labels, self.chunk = plain_labels(labels), chunk
+        self._highest = highest(self.labels)
         given = classifier_of(classifier)
         self.classifier, self.replaced = guiding(given, self.reading.softplus, strict=reading.softplus is not None)
         if isinstance(self.classifier, torch.nn.Module) and not isinstance(given, ImageClassifier):
@@ -113,7 +114,7 @@ class ClassifierGuidance(Callback):
 
         def logits(part: torch.Tensor) -> torch.Tensor:
             found = self.classifier(decode(part) if decode else part)
-            if self._highest >= found.shape[-1]:  # on a GPU the index would end the process's use of it
+            if self._highest >= found.shape[-1]:  # on a GPU a bad index makes the device unusable
                 raise ValueError(f"label {self._highest}, but the classifier has {found.shape[-1]} classes, from 0")
             return found
 

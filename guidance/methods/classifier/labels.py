@@ -1,4 +1,4 @@
-"""Which classes a classifier is asked for: class ids given once, one for each image, or by the pipeline's own call."""
+"""The class ids that a classifier guides towards: one for all, one for each image, or from the pipeline's own call."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,23 @@ def class_ids(labels: Labels, step: Step, count: int) -> torch.Tensor:
     return ids.flatten().to(device, torch.int64, non_blocking=True).expand(count)
 
 
-def highest(labels: Labels) -> int:
-    """The largest of the class ids, 0 without any. Raises ValueError for one below 0."""
-    ids = [] if labels is None else [labels] if isinstance(labels, int) else list(labels)
-    if any(each < 0 for each in ids):
-        raise ValueError(f"labels are class ids from 0, got {labels}")
-    return max(ids, default=0)
+def plain_labels(labels: Labels) -> int | list[int] | None:
+    """Class ids, of numpy and torch too, as plain numbers.
+
+    Raises:
+        ValueError: not whole numbers from 0.
+    """
+    if labels is None:
+        return None
+    try:
+        ids = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError):
+        ids = torch.tensor(-1)
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool or (ids < 0).any():
+        raise ValueError(f"labels are class ids from 0, got {labels!r}")
+    return ids.flatten().tolist() if ids.ndim else int(ids)
+
+
+def highest(labels: int | list[int] | None) -> int:
+    """The largest of the class ids, 0 without any."""
+    return labels if isinstance(labels, int) else max(labels or [0])

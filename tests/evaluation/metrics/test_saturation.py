@@ -25,8 +25,8 @@ def test_contrast_is_the_deviation_of_pillows_luma():
     """Within its rounding to 8 bits."""
     found = contrast(images())
     for k, image in enumerate(images()):
-        picture = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).convert("L")
-        assert found[k].item() == pytest.approx(ImageStat.Stat(picture).stddev[0] / 255, abs=2e-3)
+        image = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy()).convert("L")
+        assert found[k].item() == pytest.approx(ImageStat.Stat(image).stddev[0] / 255, abs=2e-3)
 
 
 def test_closed_forms():

@@ -1,4 +1,4 @@
-"""Scores of single pictures equal torch-fidelity and torchmetrics, and closed forms."""
+"""Scores of single images equal torch-fidelity and torchmetrics, and closed forms."""
 
 import numpy as np
 import pytest

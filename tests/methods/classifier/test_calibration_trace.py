@@ -115,11 +115,11 @@ def test_latents_are_decoded_by_the_pipelines_own_autoencoder_or_by_another_in_c
     pipe = tiny_dit()
     seen = []
 
-    def classifier(pictures):
-        seen.append(pictures)
-        return pictures.mean((2, 3))
+    def classifier(images):
+        seen.append(images)
+        return images.mean((2, 3))
 
-    given = CalibrationTrace(lambda pictures: pictures.mean((2, 3)), decoder=latent_decoder(pipe.vae))
+    given = CalibrationTrace(lambda images: images.mean((2, 3)), decoder=latent_decoder(pipe.vae))
     with attach(pipe, [CalibrationTrace(classifier, chunk=1), given]):
         draw_dit(pipe, classes=(1, 0))
     assert len(seen) == 6 and {tuple(each.shape) for each in seen} == {(1, 3, 16, 16)}
@@ -130,7 +130,7 @@ def test_latents_are_decoded_by_the_pipelines_own_autoencoder_or_by_another_in_c
 
 
 def test_labels_of_a_text_to_image_pipeline_are_given():
-    pipe, trace = tiny_sd3(), CalibrationTrace(lambda pictures: pictures.mean((2, 3)), labels=[2, 0])
+    pipe, trace = tiny_sd3(), CalibrationTrace(lambda images: images.mean((2, 3)), labels=[2, 0])
     with attach(pipe, trace):
         draw_sd3(pipe, steps=2)
         trace.labels = 1
@@ -140,7 +140,7 @@ def test_labels_of_a_text_to_image_pipeline_are_given():
     with attach(pipe, trace), pytest.raises(ValueError, match="3 class ids for 2 images"):
         draw_sd3(pipe, steps=2)
     with (
-        attach(pipe, CalibrationTrace(lambda pictures: pictures.mean((2, 3)))),
+        attach(pipe, CalibrationTrace(lambda images: images.mean((2, 3)))),
         pytest.raises(ValueError, match="class_labels"),
     ):
         draw_sd3(pipe, steps=2)

@@ -56,9 +56,9 @@ def test_decodes_as_pipelines_do_with_the_gradient_of_a_plain_decode(vae, expect
     assert all(each.grad is None for each in vae.parameters())
 
 
-def test_a_half_precision_autoencoder_gives_float32_pictures():
-    pictures = latent_decoder(tiny().to(torch.bfloat16))(LATENTS)
-    assert pictures.dtype == torch.float32 and torch.isfinite(pictures).all()
+def test_a_half_precision_autoencoder_gives_float32_images():
+    images = latent_decoder(tiny().to(torch.bfloat16))(LATENTS)
+    assert images.dtype == torch.float32 and torch.isfinite(images).all()
 
 
 @pytest.mark.parametrize("shape", [(2, 16, 4), (2, 3, 4, 4)])

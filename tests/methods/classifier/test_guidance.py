@@ -2,6 +2,7 @@ import json
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -60,9 +61,9 @@ def draw(pipe, guidance=None, weight: float = 1.0, steps: int = 6, labels=(3, 7)
         return pipe(list(labels), generator=generator, **call).images
 
 
-def log_prob(model: nn.Module, pictures: torch.Tensor, labels) -> torch.Tensor:
+def log_prob(model: nn.Module, images: torch.Tensor, labels) -> torch.Tensor:
     with torch.no_grad():
-        return model(pictures.float()).log_softmax(1).gather(1, torch.tensor(labels)[:, None]).mean()
+        return model(images.float()).log_softmax(1).gather(1, torch.tensor(labels)[:, None]).mean()
 
 
 def test_at_most_a_chunk_is_given_to_the_classifier_and_its_graph_is_freed():
@@ -157,9 +158,9 @@ def test_class_ids_come_from_the_call_whether_guided_or_not():
     model = classifier()
     for weight in (1.0, 3.0):
         pipe = digits()
-        told = draw(pipe, ClassifierGuidance(model, labels=[3, 7]), weight=weight)
-        assert torch.equal(draw(pipe, ClassifierGuidance(model), weight=weight), told)
-        assert not torch.equal(draw(pipe, ClassifierGuidance(model, labels=5), weight=weight), told)
+        given = draw(pipe, ClassifierGuidance(model, labels=[3, 7]), weight=weight)
+        assert torch.equal(draw(pipe, ClassifierGuidance(model), weight=weight), given)
+        assert not torch.equal(draw(pipe, ClassifierGuidance(model, labels=5), weight=weight), given)
 
 
 @pytest.mark.parametrize("weight", [1.0, 4.0])
@@ -171,7 +172,7 @@ def test_dit_is_guided_by_the_ids_of_its_call_through_its_own_decoder(weight):
         plain = draw_dit(pipe, weight=weight, seed=seed)
         with attach(pipe, ClassifierGuidance(model, Strength(scale=8.0))):
             guided = draw_dit(pipe, weight=weight, seed=seed)
-        values.append([log_prob(model, pictures * 2 - 1, [0, 1]) for pictures in (plain, guided)])
+        values.append([log_prob(model, images * 2 - 1, [0, 1]) for images in (plain, guided)])
     assert sum(after - before for before, after in values) > 0
 
 
@@ -193,7 +194,7 @@ def test_sd3_is_guided_by_clip_told_the_classes_through_its_decoder_and_through_
         plain = draw_sd3(pipe, output_type="pt", seed=seed)
         with attach(pipe, guides[0]):
             guided = draw_sd3(pipe, output_type="pt", seed=seed)
-        before, after = (model(pictures * 2 - 1).softmax(1)[[0, 1], labels] for pictures in (plain, guided))
+        before, after = (model(images * 2 - 1).softmax(1)[[0, 1], labels] for images in (plain, guided))
         gains.append((after - before).mean())
     assert sum(gains) / len(gains) > 0.02
     with attach(pipe, guides[1]):
@@ -269,7 +270,7 @@ def test_flow_models_are_guided_towards_a_component_of_a_gaussian_mixture():
     )
     with attach(pipe, guide):
         guided = pipe(whole, noise, guidance_scale=1.0).images
-    share = [(pictures[:, 0] > 0).float().mean() for pictures in (plain, guided)]
+    share = [(images[:, 0] > 0).float().mean() for images in (plain, guided)]
     assert 0.4 < share[0] < 0.6 and share[1] > 0.9
     assert torch.isfinite(guided).all()
 
@@ -284,7 +285,7 @@ def test_works_in_one_list_with_the_others_and_in_a_window():
     assert changed == [False, False, False, True, False, False]
 
 
-def test_a_picture_does_not_depend_on_its_batch():
+def test_a_image_does_not_depend_on_its_batch():
     pipe, guide = digits(), ClassifierGuidance(classifier(), Strength("edm"))
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
     call = {"guidance_scale": 1.0, "num_inference_steps": 4, "output_type": "latent"}
@@ -381,6 +382,17 @@ def test_bad_settings_are_refused(arguments, message):
 def test_labels_of_another_number_are_refused():
     with pytest.raises(ValueError, match="3 class ids for 2 images"):
         draw(digits(), ClassifierGuidance(classifier(), labels=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("labels", [np.int64(3), torch.tensor(3), np.array([3]), torch.tensor([3]), [np.int64(3)]])
+def test_labels_of_numpy_and_of_torch_are_plain_numbers(labels):
+    assert ClassifierGuidance(classifier(), labels=labels).labels in (3, [3])
+
+
+@pytest.mark.parametrize("labels", ["three", 1.5, [1.5], [True], -1, [0, -1], object()])
+def test_labels_that_are_no_class_ids_are_refused(labels):
+    with pytest.raises(ValueError, match="labels are class ids from 0, got"):
+        ClassifierGuidance(classifier(), labels=labels)
 
 
 @pytest.mark.parametrize("labels", [10, [3, 12]])

@@ -28,7 +28,7 @@ def head(size: int):
 
 
 def test_the_logits_are_as_large_as_the_names_say():
-    largest = {name: head(size)(pictures()[0]).abs().max() for name, size in SIZE.items()}
+    largest = {name: head(size)(random_images()[0]).abs().max() for name, size in SIZE.items()}
     assert largest["moderate"] < 11 < largest["past float16"] < 88 < largest["past float32"]
 
 
@@ -41,7 +41,7 @@ def authors_gradient(classifier, x: torch.Tensor, labels: torch.Tensor, tau_join
     return torch.autograd.grad(torch.log(numerator / denominator).sum(), x)[0]
 
 
-def pictures(count: int = 6, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def random_images(count: int = 6, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, 1, 2, 5, generator=generator), torch.arange(count) % 10
 
@@ -53,7 +53,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 @pytest.mark.parametrize("size", SIZE.values(), ids=SIZE)
 @pytest.mark.parametrize("taus", [(1.0, 0.5), (1.0, 1.0), (0.7, 0.0)])
 def test_the_ddpm_shift_is_that_of_the_authors(size, taus):
-    x, labels = pictures()
+    x, labels = random_images()
     ours = class_gradient(head(size), x, labels, *taus)
     for number, steps, variance, largest in [(0, 50, 0.33, 0.33), (30, 50, 0.02, 0.33), (249, 250, 1e-4, 0.077)]:
         shift = variance_shift(ours, variance, largest, (steps - 1 - number) / steps, gamma=0.3, scale=1.0)
@@ -64,7 +64,7 @@ def test_the_ddpm_shift_is_that_of_the_authors(size, taus):
 @pytest.mark.parametrize("size", SIZE.values(), ids=SIZE)
 @pytest.mark.parametrize("level", [0.1, 80.0])
 def test_the_edm_shift_is_that_of_the_authors(size, level):
-    noise, labels = pictures(seed=2)
+    noise, labels = random_images(seed=2)
     steps, sample = 18, level * noise
     ours = class_gradient(head(size), edm_input(sample), labels, 1.0, 0.0)
     for index in (0, 7, 17):
