@@ -111,11 +111,13 @@ class Studio:
 
     def _keep(self, preview: Preview, request: Request) -> Path:
         """A file of the image, at its own size, that says how it was drawn."""
-        settings = {"guidance": to_config(request.guidance[preview.column]), "call": request.call()}
-        settings |= {"dtype": self.checkpoint.dtype, "weights": self._weights}
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        path = folder / f"{request.seed:06d}.png"
-        preview.image.save(path, pnginfo=Record.of(request.condition, request.seed, settings).info())
+        guidance = to_config(request.guidance[preview.column])
+        settings = {"guidance": guidance, "call": request.call(), "dtype": self.checkpoint.dtype}
+        record = replace(
+            Record.of(settings | {"weights": self._weights}), condition=request.condition, seed=request.seed
+        )
+        path = Path(tempfile.mkdtemp(dir=self.folder)) / f"{request.seed:06d}.png"
+        preview.image.save(path, pnginfo=record.info())
         return path
 
 
