@@ -31,7 +31,7 @@ def best(rows: Sequence[Mapping]) -> list[dict]:
 
 
 def verdict(row: Mapping) -> str:
-    """Whether a gain over plain guidance at its best weight survives equal effective weights: both intervals lie below 0.
+    """Whether a gain over plain guidance at its best survives equal effective weights: both intervals lie below 0.
 
     A method that is only less bad than plain guidance at a weight that nobody would choose has gained nothing.
     """
