@@ -13,8 +13,8 @@ from tqdm import tqdm
 from ..core.callback import Guide
 from ..core.protocols import Pipeline
 from ..networks.extractors import Extractor
-from .features import as_features
 from .identity import check_extractors, pipeline_weights
+from .metrics.features import as_features
 from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .store import CHUNK, ChunkStore

@@ -55,9 +55,11 @@ COMMANDS = (
     Command(("calibration",), "diffusion_guidance", ("calibrate", "--out", f"{RESULTS}/calibration.json")),
     Command(("upstream",), "scripts.studies.upstream_tests", ("$DIFFUSERS", "--json", f"{RESULTS}/upstream.json")),
     Command(("coverage",), "scripts.studies.coverage", ("--diffusers-tests", "$DIFFUSERS")),
+    Command(("coverage-check",), "scripts.studies.coverage_alarms", ("--diffusers-tests", "$DIFFUSERS")),
     # The last one needs rendered images, and fails without them.
     *(Command(study.results(), f"scripts.studies.{name}") for name, study in STUDIES.items()),
     _benchmark("overhead", "overhead"),
+    _benchmark("first_step", "first_step"),
     _benchmark("skipped", "skipped"),
     _benchmark("threads", "threads"),
     _benchmark("benchmark_families", "families"),

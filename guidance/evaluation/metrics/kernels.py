@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import stats
 
-from ..features import as_sides
 from .estimate import LEVEL, Estimate, jackknife
+from .features import as_sides
 
 
 def kid(x: np.ndarray, y: np.ndarray) -> float:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..features import as_sides
 from .estimate import Estimate, mean_estimate
+from .features import as_sides
 
 
 FEW = 10_000  # below, precision and recall move with the count; the papers use at least this many

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ..features import as_features
 from .estimate import LEVEL, Estimate
+from .features import as_features
 
 
 def clip_score(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from ..features import as_features
 from .estimate import Estimate
+from .features import as_features
 
 
 FEW = 10  # samples for each effective one, below which more samples would still add to the score
