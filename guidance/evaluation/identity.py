@@ -30,7 +30,8 @@ def versions() -> dict[str, str]:
     found = {"guidance": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name.removesuffix("_torch")] = metadata.version(name)
+            if known := metadata.version(name):  # None while it is being installed
+                found[name.removesuffix("_torch")] = known
     return found
 
 

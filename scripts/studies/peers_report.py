@@ -31,19 +31,25 @@ def best(rows: Sequence[Mapping]) -> list[dict]:
 
 
 def verdict(row: Mapping) -> str:
-    """Whether a gain over plain guidance survives equal effective weights: its interval lies below 0."""
+    """Whether a gain over plain guidance at its best survives equal effective weights: both intervals lie below 0.
+
+    A method that is only less bad than plain guidance at a weight that nobody would choose has gained nothing.
+    """
     if row["method"] == PLAIN:
         return "-"
     if "frechet_difference" not in row:
         return "no CFG there"
     low, high = row["frechet_difference_interval"]
-    return "yes" if high < 0 else "worse" if low > 0 else "no"
+    if high < 0:
+        return "yes" if row["difference_to_best_interval"][1] < 0 else "at that weight only"
+    return "worse" if low > 0 else "no"
 
 
 def ranked(rows: Sequence[Mapping]) -> list[dict]:
-    """The rows of `best`, ordered by the difference at equal effective weight; those without one last."""
+    """The rows of `best` ordered by the difference at equal effective weight: first those whose gain survives, last
+    those without a difference."""
     lines = [line | {"survives": verdict(line)} for line in best(rows) if "effective_weight" in line]
-    return sorted(lines, key=lambda line: line.get("frechet_difference", float("inf")))
+    return sorted(lines, key=lambda line: (line["survives"] != "yes", line.get("frechet_difference", float("inf"))))
 
 
 def ranked_table(rows: Sequence[Mapping]) -> str:
