@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .core.callback import Callback, chain
     from .core.combine import classifier_free_guidance, effective_weight
     from .core.configuration import from_config, load_guidance, parse_guidance, save_guidance, to_config
+    from .core.guidance_list import GuidanceList
     from .core.next_sample import step_error
     from .core.step import MissingUnconditionalError, Step
     from .detection.rigid import Detector, minder_similarity, rigid_similarity
@@ -81,6 +82,7 @@ __all__ = [
     "DiffIER",
     "Family",
     "GuidanceInterval",
+    "GuidanceList",
     "GuidanceMixin",
     "GuiderCallback",
     "ImageClassifier",

@@ -1,4 +1,4 @@
-"""Images of a class, straight in pixel space: a diffusion transformer without an autoencoder."""
+"""Class-conditional images in pixel space: a diffusion transformer without an autoencoder."""
 
 import inspect
 from collections.abc import Callable
@@ -72,7 +72,7 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
             class_labels: class ids; B of them.
             guidance_scale: weight w of `uncond + w * (cond - uncond)`; the unconditional pass runs if it is above 1.
             num_inference_steps: steps of the scheduler.
-            generator: of the noise; one a sample makes each image independent of the rest of the batch.
+            generator: of the noise; one per sample makes each image independent of the rest of the batch.
             latents: (B, C, H, W) unit Gaussian noise to start from, in place of drawing it.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1], or "latent": as the model
                 gives it, about [-1, 1], not clipped.
@@ -132,7 +132,7 @@ class ClassConditionalPipeline(GuidanceMixin, DiffusionPipeline):
         if not labels or not all(isinstance(label, int) and 0 <= label < self.num_classes for label in labels):
             raise ValueError(f"class_labels are whole numbers from 0 to {self.num_classes - 1}, got {labels}")
         if isinstance(generator, list) and len(generator) != len(labels):
-            raise ValueError(f"give one generator, or one a sample: {len(generator)} for {len(labels)} class_labels")
+            raise ValueError(f"give one generator, or one per sample: {len(generator)} for {len(labels)} class_labels")
         if latents is not None and latents.shape != shape:
             raise ValueError(f"latents must be of shape {shape}, got {tuple(latents.shape)}")
         if output_type not in ("pil", "np", "pt", "latent"):

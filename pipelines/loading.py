@@ -1,4 +1,4 @@
-"""One way to load a checkpoint: of diffusers' pipelines or of ours, from a folder, a hub id or what ships."""
+"""Load a checkpoint of any pipeline of diffusers or of this package, from a folder, a hub id or what ships."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def load_pipeline(
     """The pipeline at `name`, of the class that it was saved as, without its own progress bar.
 
     Args:
-        name: a folder, a hub id, or `assets/shapes` and `assets/digits`, which ship.
+        name: a folder, a hub id, or one of `assets/shapes`, `assets/digits` and `assets/emoji`, which ship.
         dtype: of the weights, as torch's or by its name.
         device: to move it to; None for CUDA where there is one, else the CPU.
         trust_guidance: also take callbacks of a guidance.json of the checkpoint that name files, networks or libraries.

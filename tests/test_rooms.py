@@ -1,6 +1,7 @@
 """Which room of the package imports which: only lower ones, and methods and scripts are known to few."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,11 @@ IMPORTS = {
     "pipelines": {"core", "worlds", "attachment"},
     "evaluation": {"core", "worlds", "images", "networks", "attachment"},
     "detection": {"core", "images", "networks", "attachment", "evaluation"},
-    "cli": {"core", "worlds", "images", "networks", "attachment", "methods", "pipelines", "evaluation", "detection"},
+    "play": {"core", "methods", "evaluation"},
+    "cli": {
+        *("core", "worlds", "images", "networks", "attachment", "methods", "pipelines", "evaluation", "detection"),
+        "play",
+    },
 }
 
 
@@ -53,6 +58,21 @@ def test_a_room_imports_what_is_listed_and_only_from_below(room):
     assert arrows(room) == IMPORTS[room]
     rooms = list(IMPORTS)
     assert IMPORTS[room] <= set(rooms[: rooms.index(room)])
+
+
+def test_folders_within_a_room_import_each_other_in_one_direction():
+    folders = {
+        path.parent.relative_to(ROOT / "guidance").parts for path in (ROOT / "guidance").glob("*/**/__init__.py")
+    }
+    found: dict[tuple, set[tuple]] = {folder: set() for folder in folders}
+    for name, tree in modules():
+        for each in imported(name, tree):
+            places = [tuple(each[1:end]) for end in range(len(each), 1, -1)] if each[0] == PACKAGE else []
+            target = next((place for place in places if place in folders), None)
+            if target and tuple(name[:-1]) in folders:
+                found[tuple(name[:-1])].add(target)
+    assert ("evaluation", "metrics") in found[("evaluation",)]
+    graphlib.TopologicalSorter({folder: targets - {folder} for folder, targets in found.items()}).prepare()
 
 
 def test_every_folder_is_a_room():

@@ -27,7 +27,9 @@ def attach(
         family: how the pipeline calls its network; by default the one that is registered for its class (see
             `register_family`), and without one it is inferred in the first guided step.
         verify: check in the first guided step of a run that the family describes it, with one read of the device.
-            What is not described there stops the run with a FamilyError, a ValueError.
+            What is not described there stops the run with a FamilyError, a ValueError. It also refuses the first
+            evaluation that a callback asks for where hooks or attention processors keep tensors from call to call, as
+            third-party caches do; False lets those through that only watch.
         check_finite: stop with an error at the first prediction that is not finite. It waits for the device at every
             step, so it is for finding a fault, not for production.
         post_process: whether what the pipeline does to its combination (`guidance_rescale`, QwenImage's norm, SD3's

@@ -16,7 +16,7 @@ from ..core.protocols import Pipeline
 
 # Files between a pipeline's code and its network's: torch's modules, and what an attachment puts there.
 _NO_PIPELINES = {torch.nn.Module.__call__.__code__.co_filename, __file__}
-_OURS = ("attached", "hooks", "recorder", "replacement", "runs")
+_OURS = ("attached", "hooks", "recorder", "replacement", "runs", "stepping")
 _NO_PIPELINES |= {str(Path(__file__).with_name(f"{name}.py")) for name in _OURS}
 
 

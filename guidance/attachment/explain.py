@@ -14,6 +14,14 @@ TOLERANCE = 2e-5  # relative, in float32: right families are at 1e-7, wrong ones
 _HALF = (torch.bfloat16, torch.float16)
 Weight = str | Callable | None
 
+
+def _projected(cond: torch.Tensor, uncond: torch.Tensor, weight: float) -> torch.Tensor:
+    """As diffusers' guider of projected guidance at its neutral settings, in a part along cond and one across it."""
+    from diffusers.guiders.adaptive_projected_guidance import normalized_guidance
+
+    return normalized_guidance(cond, uncond, weight)
+
+
 # Every way in which diffusers writes the combination: they round differently.
 FORMULAS: tuple[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], ...] = (
     lambda c, u, w: u + w * (c - u),
@@ -21,6 +29,7 @@ FORMULAS: tuple[Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], ...
     lambda c, u, w: w * c + (1 - w) * u,
     lambda c, u, w: w * c - (w - 1) * u,
     lambda c, u, w: torch.lerp(u, c, w),
+    _projected,
 )
 
 

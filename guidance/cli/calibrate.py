@@ -1,10 +1,10 @@
-"""How well a classifier's probabilities hold on the estimates of a sampler, and the temperatures that correct them.
+"""Measure a classifier's calibration on the estimates of a sampler, and the temperatures that correct it.
 
 The classes that were asked for are the truth. Temperatures are fitted on one set of seeds and reported on another. The
-report (--out) has a row a step for each of: no temperature, one temperature, a temperature for each step; all of it for
-the classifier off the shelf and, where it has activations to smooth, for its smooth copy, which is the one that guides.
-Reliability diagrams of the one that guides are drawn next to the report. What was sampled is kept in --work, so a
-killed run goes on where it stopped. About a minute on two cores:
+report (--out) has one row per step without a temperature, with one, and with one for each step: for the classifier as
+it is and, where it has activations to smooth, for its smooth copy, which is the one that guides. Reliability diagrams
+of the one that guides are drawn next to the report. Samples are kept in --work, so a killed run resumes where it
+stopped. About a minute on two cores:
 
     diffusion-guidance calibrate
     diffusion-guidance calibrate MODEL torchvision:resnet50 --transform imagenet --classes 207,360 --samples 200

@@ -37,7 +37,7 @@ def draw(
 
 
 def report(fitted: Labelled, held_out: Labelled, levels: Sequence[dict], **facts: object) -> list[dict]:
-    """Rows of the held-out set, before and after fitting on the other; those without a step are of all steps."""
+    """Rows of the held-out set, before and after fitting on the other set; rows without a step are of all steps."""
     tau = fit_temperature(*fitted)
     own = [fit_temperature(values, fitted[1]) for values in fitted[0]]
     logits, labels = held_out

@@ -1,4 +1,4 @@
-"""Whether a pipeline takes what it is to be given, before anything is drawn."""
+"""Check the arguments of a pipeline's call before anything is drawn."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def check_call(pipe: "DiffusionPipeline", asked: Sequence[str | int], call: Mapping[str, object]) -> None:
-    """Raise ValueError if the pipeline does not take what it is to be given: prompts or class ids, and `call`."""
+    """Raise ValueError if the pipeline does not take its arguments: prompts or class ids, and `call`."""
     known, name = inspect.signature(pipe.__call__).parameters, type(pipe).__name__
     highest = max((each for each in asked if isinstance(each, int)), default=None)
     given = "prompt" if highest is None else "class_labels"

@@ -13,15 +13,23 @@ from .failures import BadInputError, guarded
 
 COMMANDS = {
     "generate": "draw images with any pipeline and any guidance",
-    "verify": "draw an image again, and say whether it follows from what it says",
+    "verify": "draw an image again, and check that it matches its record",
     "evaluate": "FID runs: sample and score, compare sets of images, sweep over settings",
     "calibrate": "calibration of a classifier along trajectories, and its temperatures",
-    "detect": "real or generated: calibrate on real images, score files and folders",
+    "detect": "real or generated: calibrate on real images, score files, measure the detector",
     "fit": "settings of RAAG for a model, from a few runs of its own pipeline",
     "describe": "show what attaching to a pipeline finds in it",
+    "play": "a page to play on: two methods next to each other",
     "demo": "draw with the shipped checkpoints",
 }
-EXTRAS = {"evaluate": "evaluation", "calibrate": "evaluation", "detect": "detection", "demo": "demo", "fit": "plots"}
+EXTRAS = {
+    "evaluate": "evaluation",
+    "calibrate": "evaluation",
+    "detect": "detection",
+    "demo": "demo",
+    "fit": "plots",
+    "play": "play",
+}
 NAME = "diffusion-guidance"
 
 

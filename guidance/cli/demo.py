@@ -18,7 +18,7 @@ from .parser import Parser, kind, path
 def parser(prog: str) -> Parser:
     parse = Parser(prog=prog, description=__doc__)
     parse.add_argument("--out", type=path, default=Path("out/demo"), help="folder (default out/demo)")
-    text = "images a row, for the metrics (default 100)"
+    text = "images per row, for the metrics (default 100)"
     parse.add_argument("--samples", type=kind(at_least(2)), default=100, metavar="N", help=text)
     text = "prompts that the grid shows (default 8)"
     parse.add_argument("--columns", type=kind(at_least(1)), default=8, metavar="N", help=text)

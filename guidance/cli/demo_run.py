@@ -65,9 +65,9 @@ class Demo:
         report = write_report(self.out / "report.json", meta, rows)
 
         print("\n" + markdown_table(rows, COLUMNS))
-        print(f"{images}: one column a prompt, one row a method and number of steps")
+        print(f"{images}: one column per prompt, one row per method and number of steps")
         print(
-            f"{classes}: one column a class, by a model without text; EluCD is guided by a classifier of clean digits"
+            f"{classes}: one column per class, by a model without text; EluCD is guided by a classifier of clean digits"
         )
         print(f"{ratio}: the ratio that RAAG reads, and the weight that it sets, over 30 steps; the ratio spikes first")
         print(

@@ -4,7 +4,8 @@
     diffusion-guidance detect calibrate photos/ --encoder timm:vit_large_patch14_dinov2.lvd142m --out detector.json
 
     # Then: a row for each image, with the verdict "real", "generated" or "unsure".
-    diffusion-guidance detect score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv
+    diffusion-guidance detect score downloads/ "more/**/*.jpg" one.png --calibration detector.json --out results.csv \\
+        --html results.html
 
     # How well does it tell these apart, as they are and re-encoded? AUROC with intervals, a plot, a page.
     diffusion-guidance detect measure photos/ generated/ --out measured
@@ -46,7 +47,9 @@ def parser(prog: str) -> Parser:
     calibrate.add_argument("--unsure-rate", type=kind(number), metavar="RATE", help=text)
     score.add_argument("--calibration", type=path, metavar="FILE", help="what calibrate wrote")
     score.add_argument("--out", type=path, metavar="FILE", help=".csv or .jsonl (default: print CSV)")
-    text = "how well real and generated images are told apart, as they are, as JPEG and resized"
+    text = "also a page with the images in the order of their scores; needs --out"
+    score.add_argument("--html", type=path, metavar="FILE", help=text)
+    text = "how well real and generated images are distinguished, as they are, as JPEG and resized"
     measure = commands.add_parser("measure", help=text, description=text)
     measure.add_argument("real", metavar="REAL", help=f"of real images: {SOURCE}")
     measure.add_argument("fake", metavar="FAKE", help="of generated ones")
@@ -72,7 +75,7 @@ def add_reading(parser: Parser) -> None:
 def add_detector(parser: Parser) -> None:
     text = f"timm:NAME[:FILE], open_clip:NAME:TAG, torchvision:NAME[:FILE], local:FOLDER (default {ENCODER})"
     parser.add_argument("--encoder", default=ENCODER, metavar="KIND:NAME", help=text)
-    text = "pixels a side for the encoder (default: its own)"
+    text = "pixels per side for the encoder (default: its own)"
     parser.add_argument("--size", type=kind(at_least(1)), metavar="N", help=text)
     text = "lambda of the paper (default: the calibration's, else 0.05)"
     parser.add_argument("--noise", type=kind(number), help=text)

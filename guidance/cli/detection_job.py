@@ -1,4 +1,4 @@
-"""Files scored by a detector: which ones, where their rows go, and what is known of them in the end."""
+"""Score files with a detector: which files, where their rows go, and a summary."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {"noise": 0.05, "draws": 1, "method": "rigid"}
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """Files to score, and where their rows go.
 
     Attributes:
@@ -53,7 +53,7 @@ class Job:
     title: str = "scoring"
 
     @classmethod
-    def of(cls, args: Namespace, paths: Sequence[str], own: Iterable[Path | None], table: Path | None) -> "Job":
+    def of(cls, args: Namespace, paths: Sequence[str], own: Iterable[Path | None], table: Path | None) -> "ScoringJob":
         """What can be refused before anything is loaded is refused."""
         if args.max_pixels > 2 * MAX_PIXELS:
             raise ValueError(f"--max-pixels can be {2 * MAX_PIXELS} at most: Pillow itself refuses larger images")
@@ -104,7 +104,7 @@ class Tally:
         print(", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())), file=sys.stderr)
 
 
-def run(job: Job, detector: Detector) -> Tally:
+def run(job: ScoringJob, detector: Detector) -> Tally:
     """Score what is not in the job's table yet; without one, print. The tally is of all rows, old and new."""
     tally = Tally()
 
@@ -161,7 +161,7 @@ def check_size(encoder: Encoder, size: int) -> None:
 
 
 def distinct(tally: Tally) -> dict[str, tuple[str, float]]:
-    """Path and score by digest: a file that is there twice says nothing more."""
+    """Path and score by digest: copies of a file count once."""
     first: dict[str, tuple[str, float]] = {}
     for path, score in zip(tally.paths, tally.scores, strict=True):
         first.setdefault(file_digest(path), (path, score))

@@ -17,15 +17,15 @@ from ..detection.results import settings_path
 from ..evaluation.report import describe_run, markdown_table, write_report
 from ..evaluation.summary import estimates_row
 from . import page
-from .detection_job import Job, Tally, distinct, make_detector, run, warn
+from .detection_job import ScoringJob, Tally, distinct, make_detector, run, warn
 
 
 REAL, FAKE = "real", "generated"
 RESIZED = "resize 0.5"
-CONTROL = "real, resized"  # against the real ones: what the score makes of lost sharpness, which nobody generated
+CONTROL = "real, resized"  # against the real ones: how the score takes lost sharpness, which is not generation
 LABELS = dict(zip(METRICS, ("AUROC", "average precision", "FPR at 95 % TPR"), strict=True))
 COLUMNS = {name: name for name in ("against real", "recoding", "real", "others")} | LABELS
-FEW = 30  # images a side; intervals of fewer are too narrow
+FEW = 30  # images per side; intervals of fewer are too narrow
 ABOUT = (
     "A low score means generated. Real images are the positive class of AUROC and average precision; FPR at 95 % TPR "
     "is the part of generated images that pass as real where 95 % of the real ones do. Brackets hold 95 % intervals "
@@ -42,7 +42,7 @@ def run_measure(args: Namespace) -> Tally:
     own = [out / name for name in ("report.html", "measure.png")] + [
         file for table in tables.values() for file in (table, settings_path(table))
     ]
-    listed = {side: Job.of(args, [source], own, None) for side, source in sources.items()}
+    listed = {side: ScoringJob.of(args, [source], own, None) for side, source in sources.items()}
     jobs = {
         (side, change): replace(listed[side], table=table, change=change, title=f"{side}, {change}")
         for (side, change), table in tables.items()
@@ -91,7 +91,7 @@ def chosen(tally: Tally, kept: set[str]) -> list[float]:
 
 
 def measured(scores: Mapping[tuple[str, str], list[float]]) -> list[dict]:
-    """A row a recoding, both sides recoded alike; then the control."""
+    """One row per recoding, both sides recoded alike; then the control."""
     pairs = {(FAKE, change): (scores[REAL, change], scores[FAKE, change]) for change in RECODINGS}
     pairs[CONTROL, RESIZED] = scores[REAL, "none"], scores[REAL, RESIZED]
     rows = []
@@ -132,7 +132,7 @@ def publish(
         f"<p>{page.text(ABOUT)}</p>\n",
         page.image(plot, "the same, drawn"),
     ]
-    page.write_page(out / "report.html", "Real and generated images, told apart", body)
+    page.write_page(out / "report.html", "Real and generated images, distinguished", body)
 
 
 def draw(rows: Sequence[Mapping], scores: Mapping[tuple[str, str], list[float]]) -> bytes:

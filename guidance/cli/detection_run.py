@@ -15,8 +15,9 @@ from ..detection.results import note
 from ..detection.sanity import SAMPLES, sanity_check
 from ..detection.threshold import Calibration, calibrate, needed_samples
 from ..images.reading import DecodedImage, read_image
-from .detection_job import Job, Tally, distinct, make_detector, run, warn
+from .detection_job import ScoringJob, Tally, distinct, make_detector, run, warn
 from .detection_measure import run_measure
+from .detection_page import write_score_page
 from .failures import DONE, PARTLY
 
 
@@ -31,7 +32,7 @@ def run_calibrate(args: Namespace) -> Tally:
     if args.out.suffix != ".json":
         raise ValueError("--out of calibrate ends in .json")
     table = args.out.with_suffix(".scores.csv")
-    job = Job.of(args, args.paths, [args.out], table)
+    job = ScoringJob.of(args, args.paths, [args.out], table)
     with locked_file(table):
         detector = make_detector(args, None)
         tally = run(job, detector)
@@ -61,7 +62,10 @@ def sample_images(paths: Sequence[str], max_pixels: int) -> Iterator[torch.Tenso
 
 
 def run_score(args: Namespace) -> Tally:
-    job = replace(Job.of(args, args.paths, [args.calibration], args.out), calibration=args.calibration)
+    if args.html and args.out is None:
+        raise ValueError("--html shows the rows of a table; give --out too")
+    own = [args.calibration, args.html]
+    job = replace(ScoringJob.of(args, args.paths, own, args.out), calibration=args.calibration)
     with nullcontext() if job.table is None else locked_file(job.table):
         calibration = Calibration.load(args.calibration) if args.calibration else None
         detector = make_detector(args, calibration)
@@ -71,6 +75,8 @@ def run_score(args: Namespace) -> Tally:
             cautions += difference_cautions(tally.kinds, calibration.images, "those of the calibration")
         if job.table is not None:
             note(job.table, {"cautions": cautions, "reading": READING})
+            if args.html:
+                print(f"page: {write_score_page(args.html, job.table, calibration, cautions, args.max_pixels)}")
     tally.report()
     warn(cautions)
     return tally

@@ -5,8 +5,8 @@
 | 0 | done |
 | 2 | bad input: an argument, a file, a missing package, a full disk or device |
 | 3 | done in part: some files were not scored |
-| 4 | verify: the image does not follow from what it says |
-| 130 | interrupted; the same command goes on where it stopped |
+| 4 | verify: the image does not match its record |
+| 130 | interrupted; the same command resumes where it stopped |
 
 Anything else is a fault of this package: a traceback, and Python's own exit code 1.
 """
@@ -51,8 +51,8 @@ def guarded(name: str, function: Callable[[], int | None]) -> int:
         sys.stdout.flush()
         return code or DONE
     except KeyboardInterrupt:
-        return _said(name, "interrupted; the same command goes on where it stopped", INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        return _said(name, "interrupted; the same command resumes where it stopped", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except Exception as error:

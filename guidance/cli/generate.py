@@ -1,11 +1,11 @@
-"""Draw images with any diffusers pipeline and any guidance, one file a seed.
+"""Draw images with any diffusers pipeline and any guidance, one file per seed.
 
     diffusion-guidance generate assets/shapes --seeds 0-15 --steps 10 --out out/raag \\
         --guidance raag:w_max=10,alpha=8 --call max_sequence_length=1 \\
         --prompt "a red circle at the top left and a blue star at the bottom right on a dark background"
 
-Guidance is applied in order: the first is nearest to the network. Without --guidance the pipeline's own is used. What
-can be given:
+Guidance is applied in order: the first is nearest to the network. Without --guidance the pipeline's own is used.
+Callbacks:
 
 {methods}
     Each also takes start and stop, fractions of the steps.
@@ -18,7 +18,7 @@ sheet, compare.png, and one page that holds its images, compare.html; `none` is 
 Each file says how it was drawn (prompt, seed, guidance, call, a digest of the checkpoint, versions) unless --no-record
 is given. `verify` draws it again and compares; --from IMAGE takes all settings from it, with the pipeline named here.
 
-A run that was killed goes on where it stopped when the same command is given again.
+A run that was killed resumes where it stopped when the same command is given again.
 """
 
 import textwrap
@@ -55,7 +55,7 @@ def parser(prog: str) -> Parser:
     parse.add_argument("--compare", action="append", default=[], metavar="METHOD", help=text)
     Call.add(parse)
     add_seeds(parse, default="0")
-    parse.add_argument("--pair", action="store_true", help="one image a seed: seed s takes prompt s, in rotation")
+    parse.add_argument("--pair", action="store_true", help="one image per seed: seed s takes prompt s, in rotation")
     parse.add_argument("--out", type=path, default=Path("out/generate"), help="folder (default out/generate)")
     parse.add_argument("--no-record", action="store_true", help="files do not say how they were drawn")
     add_batch_size(parse, 8)
@@ -92,7 +92,7 @@ def run(args: Namespace) -> None:
 
 
 def draw_again(args: Namespace) -> None:
-    """Draw what the image `args.source` says about itself. Raises ValueError if a setting is given that it has."""
+    """Draw from the record of the image `args.source`. Raises ValueError if a setting is given that the record has."""
     from ..core.configuration import to_config
     from ..core.locking import locked_folder
     from ..evaluation.record import drawing, read_record

@@ -1,4 +1,4 @@
-"""What --guidance means: a callback of this package, a guider of diffusers, or a class of the user's own."""
+"""Parse --guidance: a callback of this package, a guider of diffusers, or a class of the user's own."""
 
 import importlib
 import inspect

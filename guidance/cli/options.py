@@ -99,7 +99,7 @@ class Asked:
         if one:
             text = "may be given several times: each is drawn with every seed"
             what.add_argument("--prompt", action="append", metavar="TEXT", help=text)
-        what.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt a line")
+        what.add_argument("--prompts", type=path, metavar="FILE", help="a text file, one prompt per line")
         what.add_argument(
             "--classes", type=kind(parse_classes), metavar="IDS", help="class ids, such as 207,360 or 0-999"
         )

@@ -33,7 +33,7 @@ def write_page(path: Path, title: str, body: Iterable[str], style: str = STYLE) 
 
 
 def text(value: str) -> str:
-    """`value` as HTML. What is invisible is written out, as Python does: a name can hold an order to read backwards."""
+    """`value` as HTML, invisible characters escaped as Python does: a name can hold a right-to-left override."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
     return escape("".join(shown))
 

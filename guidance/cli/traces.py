@@ -1,4 +1,4 @@
-"""What a trace recorded of every image of a folder, batch by batch, so that it survives a killed run."""
+"""Store what a trace recorded for every image of a folder, batch by batch, so that it survives a killed run."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Draw an image again from what it says about itself, and say whether it follows from that.
+"""Draw an image again from its record, and check that it matches.
 
     diffusion-guidance verify out/generate/000000.png assets/shapes
 

@@ -12,7 +12,7 @@ def classifier_free_guidance(cond: torch.Tensor, uncond: torch.Tensor, weight: f
         cond, uncond: predictions (B, ...) of one shape.
         weight: a number, in which case the dtype of the predictions is kept and the result equals, to the last bit,
             what diffusers' pipelines compute; or a tensor, computed in float32 (in float64 for float64 predictions):
-            (B,), one a sample, or of any shape that broadcasts to the predictions (a weight for each frame or place).
+            (B,), one per sample, or of any shape that broadcasts to the predictions (a weight for each frame or place).
 
     Returns:
         (B, ...) in the dtype of `cond`.

@@ -69,7 +69,7 @@ def load_guidance(path: str | os.PathLike) -> list[Callback]:
 
 
 def load_accompanying(path: str | os.PathLike, trust_guidance: bool = False) -> list[Callback]:
-    """The callbacks of a file that lies next to a checkpoint and that nobody named.
+    """The callbacks of a file that lies next to a checkpoint and was not named by the user.
 
     Args:
         trust_guidance: also take callbacks that name files, networks or libraries; see `trust`.

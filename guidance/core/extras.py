@@ -7,6 +7,7 @@ from contextlib import contextmanager
 #: Import name -> the extra of this distribution that installs it.
 EXTRAS = {
     "accelerate": "evaluation",
+    "gradio": "play",
     "matplotlib": "plots",
     "open_clip": "evaluation",
     "PIL": "detection",

@@ -16,7 +16,7 @@ if sys.platform != "win32":
 else:
     fcntl = None
 
-#: How the name of every temporary file begins. It is hidden, and nobody else's files are called so.
+#: How the name of every temporary file begins. It is hidden, and no other files have it.
 TEMPORARY = ".diffusion-guidance-"
 
 

@@ -27,6 +27,17 @@ def read_json(path: str | os.PathLike, max_bytes: int = MAX_JSON_BYTES) -> Any:
     return parse_json(text)
 
 
+def read_settings_file(path: str | os.PathLike, otherwise: str) -> dict:
+    """The JSON object in a file of settings. Raises ValueError, which ends in `otherwise`, for any other file."""
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}: {error}; {otherwise}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is not a file of settings; {otherwise}")
+    return found
+
+
 def parse_json(text: str) -> Any:
     """What JSON `text` holds. Raises ValueError as `read_json` does."""
     try:

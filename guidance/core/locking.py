@@ -50,7 +50,7 @@ def _locked(lock: str, place: str | os.PathLike) -> Iterator[None]:
     finally:
         _held.pop(lock, None)
         if _handles.pop(lock, None) is not None:  # None in a process that was forked meanwhile
-            Path(lock).unlink(missing_ok=True)  # before the lock is given up, so that nobody's file is deleted
+            Path(lock).unlink(missing_ok=True)  # before the lock is given up, so that no other file is deleted
             os.close(handle)
 
 

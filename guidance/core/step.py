@@ -13,6 +13,10 @@ from .parameterization import from_x0, to_x0
 from .protocols import Scheduler
 
 
+#: The note under which a corrector (`DiffIER`) keeps the prediction that it corrects; `Trace` measures the error of it.
+UNCORRECTED = "_uncorrected"
+
+
 class MissingUnconditionalError(RuntimeError):
     """A callback asked for the unconditional prediction, and the pipeline ran without that pass."""
 
@@ -45,8 +49,9 @@ class Denoiser(Protocol):
         """The pipeline's scheduler, to be read only."""
 
     def reuse(self, step: "Step") -> bool:
-        """Let the latest evaluation, made for `step`, stand for the pipeline's own in its next step, and so save that
-        one. False, and nothing done, where the next sample is not that of `trial.next_step`, or it was not the latest.
+        """Let the latest evaluation, made for `step`, replace the pipeline's own in its next step, to save that one.
+        Returns False and does nothing if the sampler would not land on the sample of `trial.next_step`, or if it was
+        not the latest evaluation.
         """
 
     def learned_variance(self, step: "Step") -> torch.Tensor | None:

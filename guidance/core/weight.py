@@ -1,4 +1,4 @@
-"""Guidance weights as callers give them: a number, one number a step, a tensor, or a function of the step."""
+"""Guidance weights as callers give them: a number, one number per step, a tensor, or a function of the step."""
 
 import math
 from collections.abc import Callable, Sequence

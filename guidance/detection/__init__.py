@@ -1,4 +1,4 @@
-"""Detection of generated images: encoders, calibration, noise that belongs to an image, robustness."""
+"""Detection of generated images: encoders, calibration, noise seeded by the image, robustness."""
 
 from typing import TYPE_CHECKING
 

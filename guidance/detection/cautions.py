@@ -1,4 +1,4 @@
-"""Why a detector's verdicts may be wrong: a sentence for each reason, and how the paper was read where it is silent."""
+"""Why a detector's verdicts may be wrong: one sentence per reason, and our choices where the paper is silent."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LEVEL = 0.01  # of the test of a check
 
 @dataclass(frozen=True)
 class Check:
-    """How many images that nobody generated, of one kind, a threshold calls generated.
+    """How many images of one kind that were not generated a threshold calls generated.
 
     Attributes:
         images: the kind; `NOISE`, or what was done to real images.
@@ -41,11 +41,11 @@ class Check:
             raise ValueError(f"{self.generated} of {self.samples} images cannot be")
 
     def above(self, rate: float) -> bool:
-        """Whether so many are unlikely at this rate (exact binomial test)."""
+        """Whether that many are unlikely at this rate (exact binomial test)."""
         return bool(stats.binomtest(self.generated, self.samples, rate, alternative="greater").pvalue < LEVEL)
 
     def cautions(self, rate: float) -> list[str]:
-        """A sentence if this speaks against the detector."""
+        """A sentence if this is evidence against the detector."""
         share = f"{self.generated} of {self.samples} called generated"
         if self.images == NOISE:
             wrong = 2 * self.generated < self.samples
@@ -74,7 +74,7 @@ class ImageKinds:
         return cls(tuple(sorted({*formats})), (min(pixels), max(pixels)))
 
     def holds(self, kind: tuple[str, int]) -> bool:
-        """Whether an image of this format and so many pixels is like those of the set."""
+        """Whether an image of this format and size is like the images of the set."""
         low, high = self.pixels
         return kind[0] in self.formats and low / TOLERANCE <= kind[1] <= high * TOLERANCE
 
@@ -83,7 +83,7 @@ class ImageKinds:
 
 
 def encoder_cautions(identity: Mapping) -> list[str]:
-    """Of an encoder that is not the paper's."""
+    """The caution for an encoder other than the paper's."""
     name = str(identity.get("encoder"))
     if name == PAPER or name.startswith(f"{PAPER}."):
         return []
@@ -93,7 +93,7 @@ def encoder_cautions(identity: Mapping) -> list[str]:
 def difference_cautions(
     kinds: Mapping[tuple[str, int], int], known: ImageKinds, whose: str, what: str = "images"
 ) -> list[str]:
-    """Of images that are not like the `known` ones; `kinds` has format and pixels, and how many images have them."""
+    """The caution for images unlike the `known` ones; `kinds` counts images by format and pixels."""
     other = sum(count for kind, count in kinds.items() if not known.holds(kind))
     said = f"{other} of {sum(kinds.values())} {what} differ in format or size from {whose} ({known})"
     return [f"{said}, and scores depend on both"] if other else []

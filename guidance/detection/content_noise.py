@@ -1,4 +1,4 @@
-"""Gaussian noise that belongs to an image: the same alone, in any batch, in any order, and on any device.
+"""Gaussian noise seeded by an image: the same alone, in any batch, in any order, and on any device.
 
 The seed of an image is a hash of its pixels, and the noise is a counter hashed with that seed (SplitMix64, Steele et
 al. 2014), turned Gaussian by Box and Muller. All of it is whole-number arithmetic on the device that holds the image,
@@ -22,8 +22,8 @@ def content_seeds(images: torch.Tensor) -> torch.Tensor:
     Args:
         images: (B, C, H, W) in [0, 1]; rounded to 8 bits first, so an image has the seed of the file it is written to.
     """
-    # A sum of whole numbers that wraps around has one value in every order; the odd weights tell positions apart.
-    # It goes by parts, since the whole numbers of a photograph would take a gigabyte.
+    # A wrapping integer sum does not depend on the order; the odd weights distinguish positions.
+    # It is taken in parts, since the integers of a photograph would take a gigabyte.
     total = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     for start, part in zip(range(0, images[0].numel(), _PART), images.flatten(1).split(_PART, 1), strict=True):
         pixels = (part.float() * 255).round().clamp(0, 255).to(torch.int64)
@@ -34,11 +34,11 @@ def content_seeds(images: torch.Tensor) -> torch.Tensor:
 
 
 def content_noise(seeds: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """(B, *shape) float32 unit Gaussian noise on the device of `seeds`, one independent stream a seed.
+    """(B, *shape) float32 unit Gaussian noise on the device of `seeds`, one independent stream per seed.
 
     Args:
         seeds: (B,) int64.
-        shape: of one stream; the first numbers of a longer stream are others than those of a shorter one.
+        shape: of one stream; streams of different lengths begin with different numbers.
     """
     count = math.prod(shape)
     pairs = (count + 1) // 2

@@ -1,4 +1,4 @@
-"""How well scores tell real from generated images, and how that holds when both are re-encoded or changed alike."""
+"""How well scores separate real from generated images, also after both are re-encoded or changed in the same way."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Corruption = Callable[[torch.Tensor], torch.Tensor]
 
 
 def auroc(real: np.ndarray, fake: np.ndarray) -> float:
-    """Probability that a real image's score is above a generated one's, ties counting half; scores (N,) and (M,)."""
+    """AUROC: the probability that a real image scores above a generated one, ties count half; scores (N,) and (M,)."""
     ranks = stats.rankdata(np.concatenate([real, fake]))
     return float((ranks[: len(real)].sum() - len(real) * (len(real) + 1) / 2) / (len(real) * len(fake)))
 
@@ -41,7 +41,7 @@ METRICS = {"auroc": auroc, "average_precision": average_precision, "fpr95": fpr_
 def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000, seed: int = 0) -> list[Estimate]:
     """AUROC, average precision and FPR at 95 % TPR, real images the positive class, with bootstrap intervals.
 
-    Images of both sides are drawn again, each side for itself (percentile bootstrap, 95 %).
+    Each side is resampled by itself (percentile bootstrap, 95 %).
 
     Args:
         real, fake: scores (N,) and (M,), high for real.
@@ -51,7 +51,7 @@ def detection_figures(real: torch.Tensor, fake: torch.Tensor, draws: int = 1000,
     """
     sides = [np.asarray(torch.as_tensor(side).detach().cpu(), dtype=np.float64) for side in (real, fake)]
     if any(side.ndim != 1 or len(side) == 0 or not np.isfinite(side).all() for side in sides):
-        raise ValueError("scores must be one finite number an image, and at least one a side")
+        raise ValueError("scores must be one finite number per image, and at least one per side")
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):
@@ -77,7 +77,7 @@ def encoded(images: torch.Tensor, kind: str, **options: int) -> torch.Tensor:
 
 
 def _resized(images: torch.Tensor, factor: float) -> torch.Tensor:
-    """Made smaller by `factor`, then of the old size again; bicubic."""
+    """Resized by `factor` and back to the old size, bicubic."""
     size = images.shape[-2:]
     small = [max(1, round(side * factor)) for side in size]
     for to in (small, size):
@@ -93,11 +93,11 @@ def _cropped(images: torch.Tensor, part: float) -> torch.Tensor:
 
 
 def _noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Noise of its own for each image, and another one than the detector's."""
+    """Independent noise for each image, different from the detector's."""
     return (images + sigma * content_noise(content_seeds(images) ^ 1, images.shape[1:])).clamp(0, 1)
 
 
-#: name -> (kind, strength, function); the first is no change. Sigma of blur is in pixels, that of noise in [0, 1].
+#: name -> (kind, strength, function); the first changes nothing. Sigma is in pixels for blur, in [0, 1] for noise.
 CORRUPTIONS: Mapping[str, tuple[str, float, Corruption]] = {
     "none": ("none", 0.0, lambda images: images),
     **{f"jpeg {q}": ("jpeg", q, partial(encoded, kind="JPEG", quality=q)) for q in (95, 75, 50)},
@@ -108,7 +108,7 @@ CORRUPTIONS: Mapping[str, tuple[str, float, Corruption]] = {
     **{f"noise {s}": ("noise", s, partial(_noisy, sigma=s)) for s in (0.01, 0.03)},
 }
 
-#: What images go through on their way to a reader: the rows of `detect measure`.
+#: What images commonly go through before they are seen: the rows of `detect measure`.
 RECODINGS: Mapping[str, tuple[str, float, Corruption]] = {
     "none": CORRUPTIONS["none"],
     "jpeg 90": ("jpeg", 90, partial(encoded, kind="JPEG", quality=90)),
@@ -120,7 +120,7 @@ _KNOWN = {**CORRUPTIONS, **RECODINGS}
 def corrupt(images: torch.Tensor, name: str) -> torch.Tensor:
     """`images` (B, 3, H, W) in [0, 1] after one of `CORRUPTIONS` or `RECODINGS`, then as a PNG file would hold them.
 
-    Both sides of a comparison go through the same, so no file format and no number of bits tells them apart.
+    Both sides of a comparison go through the same, so neither file format nor bit depth distinguishes them.
 
     Raises:
         ValueError: an unknown corruption.

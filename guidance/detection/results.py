@@ -1,4 +1,4 @@
-"""Files of results, CSV or JSON lines, that a killed run leaves in order: a row a file, appended by the batch."""
+"""Files of results, CSV or JSON lines: one row per image, appended batch by batch, so that a killed run can resume."""
 
 import csv
 import io
@@ -9,11 +9,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..core.files import write_atomic, write_json
-from ..core.json_files import parse_json, read_json
+from ..core.json_files import parse_json, read_settings_file
 
 
 FIELDS = ("path", "verdict", "score", "width", "height", "format", "note", "error", "bytes", "modified_ns")
 SUFFIXES = (".csv", ".jsonl")
+_OTHERWISE = "give another name, or --overwrite"
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets compute cells that begin so
 
 
@@ -79,11 +80,11 @@ def _inert(value: object) -> object:
 class ResultFile:
     """A file that rows are appended to, batch by batch, and where a later run of the same settings goes on.
 
-    Beside it, in `PATH.json`, lie the settings that all its rows were made with, and the names of their fields.
+    `PATH.json` next to it holds the settings that all its rows were made with, and the names of their fields.
 
     Args:
         path: ends in .csv or .jsonl.
-        settings: JSON-serialisable; all that a row depends on but the file.
+        settings: JSON-serialisable; all that a row depends on, except the image file.
 
     Raises:
         ValueError: another suffix, or `path` exists and was not made with these settings.
@@ -95,14 +96,14 @@ class ResultFile:
         if self.path.suffix not in SUFFIXES:
             raise ValueError(f"results are written to a file that ends in {' or '.join(SUFFIXES)}, not to {path}")
         if self.path.exists():
-            beside = settings_path(path)
-            if not beside.is_file():
+            settings_file = settings_path(path)
+            if not settings_file.is_file():
                 raise ValueError(f"{path} exists and holds no results of ours; give another name")
-            before = _read_settings(beside)
+            before = read_settings_file(settings_file, _OTHERWISE)
             before.pop("notes", None)
             other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
             if other:
-                raise ValueError(f"{path} was made with another {', '.join(other)}; give another name, or --overwrite")
+                raise ValueError(f"{path} was made with another {', '.join(other)}; {_OTHERWISE}")
         else:
             write_json(settings_path(path), settings)
 
@@ -111,8 +112,8 @@ class ResultFile:
     ) -> Iterator[Sequence[str]]:
         """The batches of paths that are not in the file yet. `seen` gets every row that is.
 
-        A batch that is there in part is cut off and done again, so that each image has the same neighbours as in a
-        run that was not killed.
+        A partial batch is cut off and done again, so that each image has the same neighbours as in an undisturbed
+        run.
 
         Raises:
             ValueError: the file is of another list of paths.
@@ -130,7 +131,7 @@ class ResultFile:
         return batches
 
     def changed(self, batches: Iterable[Sequence[str]]) -> set[int]:
-        """Positions of the whole batches with a file whose size or time is no longer that of its row.
+        """Positions of the whole batches in which the size or time of a file differs from its row.
 
         Raises:
             ValueError: the file is of another list of paths.
@@ -144,7 +145,7 @@ class ResultFile:
         return found
 
     def replace(self, positions: set[int], scored: Iterator[list[dict]], size: int) -> None:
-        """Put `scored` in the place of the batches at `positions`, all of `size` rows; the file changes at the end."""
+        """Put `scored` in place of the batches at `positions`, all of `size` rows; the file changes at the end."""
 
         def write(temporary: Path) -> None:
             rows = (row for row, _ in read_rows(self.path))
@@ -176,8 +177,7 @@ class ResultFile:
 
     def _other_list(self, found: str, expected: str) -> ValueError:
         return ValueError(
-            f"{self.path} is of another list of files: it has {found!r} in place of {expected!r}; "
-            "give another name, or --overwrite"
+            f"{self.path} is of another list of files: it has {found!r} in place of {expected!r}; {_OTHERWISE}"
         )
 
 
@@ -187,19 +187,9 @@ def settings_path(path: str | os.PathLike) -> Path:
 
 
 def note(path: str | os.PathLike, notes: dict) -> None:
-    """Put what a reader of a file of results should know next to its settings; a later run may note something else."""
-    beside = settings_path(path)
-    write_json(beside, _read_settings(beside) | {"notes": notes})
-
-
-def _read_settings(path: Path) -> dict:
-    try:
-        before = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}; give another name, or --overwrite") from None
-    if not isinstance(before, dict):
-        raise ValueError(f"{path} holds no settings of ours; give another name, or --overwrite")
-    return before
+    """Store notes for readers of a file of results next to its settings; a later run may replace them."""
+    settings_file = settings_path(path)
+    write_json(settings_file, read_settings_file(settings_file, _OTHERWISE) | {"notes": notes})
 
 
 def _stamp_text(row: dict) -> list[str]:

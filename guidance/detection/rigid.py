@@ -1,10 +1,10 @@
-"""RIGID: generated images are found by how much noise moves their features. arXiv 2405.20112 (He, Chen and Ho, 2024).
+"""RIGID: detect generated images by how much noise moves their features. arXiv 2405.20112 (He, Chen and Ho, 2024).
 
-No training, and no generated images: an encoder of real images hardly notices a little noise on a real one, and
-more on a generated one. A low similarity means generated.
+It needs neither training nor generated images: a little noise hardly changes an encoder's features of a real image,
+and changes those of a generated one more. A low similarity means generated.
 
 The paper does not report where the noise is added, on which range of pixels, and which feature of the encoder is
-compared. Our reading, which reports and calibrations hold as `cautions.READING`: the noise goes to the encoder's input,
+compared. Our choice, which reports and calibrations hold as `cautions.READING`: the noise goes to the encoder's input,
 after its resize, mean and standard deviation, and is not clipped; lambda is in units of those normalised values, so
 0.05 is about 3 of 255 grey levels for ImageNet's; the feature is the pooled one that the encoder gives (of DINOv2 in
 timm, the class token after the last norm).
@@ -52,7 +52,7 @@ def minder_similarity(
     After MINDER (arXiv 2411.19117), with a plain Gaussian blur in place of its contrastive one.
 
     Args:
-        blur: standard deviation of a Gaussian blur, in pixels of the encoder's input. Our choice.
+        blur: standard deviation of a Gaussian blur, in pixels of the encoder's input; our choice.
         features, images, delta, noise: see `rigid_similarity`.
     """
     noisy, blurred = _similarities(features, images, delta, noise, [gaussian_blur(images, blur)])
@@ -83,7 +83,7 @@ def _similarities(
 
 @dataclass(frozen=True)
 class Detector:
-    """Scores images by `rigid_similarity`, and judges them once it is calibrated.
+    """Scores images by `rigid_similarity`, and gives verdicts once it is calibrated.
 
     An image's noise comes from its own pixels, so its score is the same alone, in any batch, and in any order, except
     for rounding: kernels sum in an order that can depend on the batch's size.
@@ -94,7 +94,7 @@ class Detector:
         draws: of the noise, averaged.
         method: "rigid", or "minder": the smaller one of the noise's and a blur's similarity.
         calibration: from images scored by a detector of the same identity.
-        batch: images that the encoder sees at once, noisy ones included, so that memory does not grow.
+        batch: images in the encoder at once, noisy ones included; bounds the memory.
 
     Raises:
         ValueError: an unknown method, noise or draws out of range, or a calibration of another detector.

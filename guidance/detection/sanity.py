@@ -1,7 +1,7 @@
-"""What a threshold says of images that nobody generated: a check of what the score measures.
+"""A check of what the score measures: what a threshold says about images that were not generated.
 
-An encoder can make RIGID's score a measure of sharpness, or take noise for a photograph. Neither shows in the scores of
-real images, so a calibration holds this check.
+With some encoders RIGID's score measures sharpness, or takes noise for a photograph. The scores of real images show
+neither, so a calibration holds this check.
 """
 
 from collections.abc import Iterable
@@ -13,15 +13,15 @@ from .corruptions import corrupt
 from .rigid import Detector
 
 
-SAMPLES = 50  # a part of 0.2 called generated is told from 0.05 by that many
+SAMPLES = 50  # enough to distinguish a rate of 0.2 from 0.05
 
 
 def sanity_check(detector: Detector, images: Iterable[torch.Tensor], threshold: float) -> tuple[Check, ...]:
-    """Score uniform noise, and real images blurred, and made smaller and larger again.
+    """Score uniform noise, and real images blurred, and resized to half the size and back.
 
     Args:
-        detector: whose scores the threshold is of.
-        images: real ones, (1, 3, H, W) in [0, 1] of any sizes; one is held at a time. The noise has their sizes.
+        detector: the one that the threshold belongs to.
+        images: real ones, (1, 3, H, W) in [0, 1] of any sizes; one is in memory at a time. The noise has their sizes.
         threshold: lower scores mean generated.
 
     Raises:

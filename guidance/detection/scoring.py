@@ -1,4 +1,4 @@
-"""Scores of image files: read and resized by threads, scored in batches, given out in the order of the paths."""
+"""Scores of image files: read and resized by threads, scored in batches, yielded in the order of the paths."""
 
 import math
 from collections import deque
@@ -33,8 +33,8 @@ def score_files(
 ) -> Iterator[list[dict]]:
     """For each batch of paths its rows, with `FIELDS`; `error` says why a file has no score.
 
-    Threads read ahead by one batch, so two batches of encoder inputs and one image for each worker are in memory.
-    Pillow and torch let other threads run while they decode and resize.
+    Threads read one batch ahead, so two batches of encoder inputs and one image per worker are in memory. Pillow and
+    torch release the interpreter lock while they decode and resize.
 
     Args:
         detector: its encoder has a size, so that images of all sizes make one batch.
@@ -58,7 +58,7 @@ def score_files(
 def load(
     detector: Detector, path: str, max_pixels: int = MAX_PIXELS, change: str = "none"
 ) -> tuple[dict, tuple[torch.Tensor, torch.Tensor] | None]:
-    """The row of one file, and what the detector prepared of it; None if it is not scored, and `error` says why."""
+    """The row of one file, and its prepared image; None if it is not scored, and `error` says why."""
     row = dict.fromkeys(FIELDS) | {"path": path} | file_stamp(path)  # before it is read: what comes later is a change
     decoded = read_image(path, max_pixels)
     if isinstance(decoded, Skipped):

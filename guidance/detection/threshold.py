@@ -1,4 +1,4 @@
-"""From the scores of real images to a decision: a threshold with its interval, and a band of "unsure"."""
+"""From scores of real images to a decision: a threshold with its interval, and a band of "unsure" around it."""
 
 import math
 import os
@@ -21,17 +21,17 @@ VERDICTS = ("generated", "unsure", "real")
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where a detector's scores begin to mean "generated".
+    """The threshold below which a detector's scores mean "generated".
 
     Attributes:
         threshold: the quantile of the real scores at `false_positive_rate`; lower scores mean generated.
         interval: ends of its 95 % interval.
         unsure: (low, high): below it "generated", above it "real", within it (ends included) "unsure".
         false_positive_rate: the part of real images that may be called generated.
-        samples: how many real images it rests on.
-        identity: of the detector whose scores these were; of no other are they true.
-        images: formats and sizes of those images, where they were files.
-        sanity: what the threshold says of images that nobody generated; see `sanity_check`.
+        samples: how many real images it was computed from.
+        identity: of the detector; the threshold holds for no other.
+        images: formats and sizes of the real images, where they were files.
+        sanity: what the threshold says about images that were not generated; see `sanity_check`.
 
     Raises:
         ValueError: an end or the threshold is not finite, or the ends of a band are reversed.
@@ -69,12 +69,12 @@ class Calibration:
         return encoder_cautions(self.identity) + found
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write all this as JSON, atomically, with its cautions and how the paper was read."""
+        """Write the calibration as JSON, atomically, with its cautions and our choices where the paper is silent."""
         return write_json(path, asdict(self) | {"cautions": self.cautions, "reading": READING})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Calibration":
-        """What `save` wrote. Raises ValueError if `path` is no such file."""
+        """Read what `save` wrote. Raises ValueError if `path` is another file."""
         try:
             fields = read_json(path)
             ends = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("interval", "unsure")}
@@ -97,7 +97,7 @@ def _pair(values: Sequence) -> tuple[int, int]:
 
 
 def needed_samples(false_positive_rate: float) -> int:
-    """How many real images a threshold at that rate needs, for its interval to have a lower end."""
+    """How many real images a threshold at that rate needs for its interval to have a lower end."""
     if not 0 < false_positive_rate <= 0.5:
         raise ValueError(f"a false-positive rate lies above 0 and is at most 0.5, got {false_positive_rate}")
     return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log1p(-false_positive_rate))
@@ -106,17 +106,17 @@ def needed_samples(false_positive_rate: float) -> int:
 def calibrate(
     scores: Sequence[float] | torch.Tensor, false_positive_rate: float, identity: dict, unsure_rate: float | None = None
 ) -> Calibration:
-    """A threshold that `false_positive_rate` of real images fall below.
+    """The threshold that a share of `false_positive_rate` of the real images fall below.
 
-    The interval has order statistics for its ends, chosen by the binomial distribution, so it holds for scores of any
-    distribution. The band of "unsure" is that interval: "generated" is said only below its lower end, so with 97.5 %
-    confidence of at most `false_positive_rate` of the real images.
+    The ends of its interval are order statistics chosen by the binomial distribution, so it holds for scores of any
+    distribution. The band of "unsure" is that interval: the verdict is "generated" only below its lower end, so with
+    97.5 % confidence for at most `false_positive_rate` of the real images.
 
     Args:
-        scores: (N,) of real images that are like those to be judged, from the detector of `identity`.
+        scores: (N,) of real images like the ones to be judged, from the detector of `identity`.
         false_positive_rate: in (0, 0.5].
         identity: see `Detector.identity`.
-        unsure_rate: to widen the band upwards, until this part of the real images is below its upper end.
+        unsure_rate: widens the band upwards until this share of the real images lies below its upper end.
 
     Raises:
         ValueError: too few scores (the message says how many are needed), a score that is not finite, a rate out of
@@ -125,7 +125,7 @@ def calibrate(
     needed = needed_samples(false_positive_rate)
     values = np.sort(np.asarray(torch.as_tensor(scores).detach().cpu(), dtype=np.float64))
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("scores must be one finite number an image")
+        raise ValueError("scores must be one finite number per image")
     count = len(values)
     if count < needed:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A detector on what a pipeline draws: each output carries scores and verdicts, computed on the device."""
+"""Detect what a pipeline draws: each output carries scores and verdicts, computed on the device."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .threshold import VERDICTS, Calibration
 
 
 class Detection:
-    """What a detector says of the images of one call, in their order.
+    """What a detector says about the images of one call, in their order.
 
     Attributes:
         scores: (B,) float32 on the encoder's device; lower means generated.
@@ -40,7 +40,7 @@ def detect(pipe: Pipeline, detector: Detector) -> "Watch":
         output = pipe("a cat")
     output.detection.scores, output.detection.verdicts
 
-    Images are taken as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It goes
+    Images are scored as tensors in [0, 1], before they become arrays or PIL images, and stay on their device. It works
     together with `attach`, in either order.
 
     Args:
@@ -55,7 +55,7 @@ def detect(pipe: Pipeline, detector: Detector) -> "Watch":
 
 
 class Watch:
-    """A pipeline that is watched by a detector; made by `detect`.
+    """A pipeline watched by a detector; made by `detect`.
 
     Attributes:
         detection: of the last call, for calls with `return_dict=False`; None if it made no images (latents).
@@ -73,7 +73,7 @@ class Watch:
             undo = Replacement(pipe.vae, "decode", self._decode).install().undo
         else:
             raise ValueError(f"{type(pipe).__name__} has no image_processor and no vae, so there are no images to see")
-        # Python looks for __call__ in the class only, so for the time being this object is of a class of its own.
+        # Python looks up __call__ in the class only, so this object gets a subclass of its own until `detach`.
         original = type(pipe)
         pipe.__class__ = type(
             original.__name__, (original,), {"__call__": _watched(original.__call__, self), "_watch": self}
@@ -126,7 +126,7 @@ class Watch:
 
 
 def _watched(original: Callable, watch: Watch) -> Callable:
-    """`original`, a class's `__call__`, reporting to `watch`; it shows its signature, which pipelines are asked for."""
+    """`original`, a class's `__call__`, reporting to `watch`. It keeps the signature, which diffusers inspects."""
 
     @functools.wraps(original)
     def call(self: Pipeline, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Columns of a report that tell its rows apart: every setting of every callback that is not at its default."""
+"""Columns that distinguish the rows of a report: every setting of every callback that is not at its default."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ _TAKEN = frozenset({"method", "steps", "nfe", "samples", FIELD, *LABELS})
 
 
 def setting_columns(chains: Sequence[Sequence[Callback]], rows: Sequence[Mapping]) -> list[dict]:
-    """For each row, its settings: those that are not at their default in one of the chains.
+    """For each row, its settings: those that differ from their default in one of the chains.
 
     Two rows of the same callbacks therefore never agree in all columns unless all their settings agree. A setting is
     called by its argument, or `CALLBACK.ARGUMENT` where the row has that name already with another value.
 
     Args:
         chains: the callbacks of each row.
-        rows: what the rows hold already, such as `weight`.
+        rows: what the rows already hold, such as `weight`.
     """
     tables = [_settings(chain) for chain in chains]
     shown = {key for table in tables for key, (_, default) in table.items() if not default}

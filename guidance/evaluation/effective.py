@@ -1,4 +1,4 @@
-"""How strongly each image was guided, as a weight of plain classifier-free guidance: to compare methods."""
+"""How strongly each image was guided, as an equivalent weight of classifier-free guidance, to compare methods."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ FIELD = "effective_weight"
 
 
 class EffectiveWeight:
-    """An observer, last in a list: the one weight of classifier-free guidance that comes nearest to a whole trajectory.
+    """An observer, last in a list: the one weight of classifier-free guidance that best fits a whole trajectory.
 
     That is the w that minimises `sum_t ||p_t - u_t - w (c_t - u_t)||^2` over the steps t, for each sample: the mean of
     `effective_weight` with `||c_t - u_t||^2` as weights, so that steps in which guidance can hardly do anything count

@@ -20,7 +20,7 @@ _IGNORED = frozenset({".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".onnx", ".md"
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on, of what is installed."""
+    """Installed versions of the libraries that a result depends on."""
     import platform
 
     import torch
@@ -30,7 +30,8 @@ def versions() -> dict[str, str]:
     found = {"guidance": __version__, "python": platform.python_version(), "torch": str(torch.__version__)}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name.removesuffix("_torch")] = metadata.version(name)
+            if known := metadata.version(name):  # None while it is being installed
+                found[name.removesuffix("_torch")] = known
     return found
 
 
@@ -53,9 +54,9 @@ def pipeline_weights(pipe: Pipeline) -> dict[str, str]:
 
 
 def check_extractors(ours: Mapping | str | None, theirs: Mapping | str | None) -> None:
-    """Raise ValueError if two sides are known to be of different extractors: name, weights or resize.
+    """Raise ValueError if two sides are known to come from different extractors: name, weights or resize.
 
-    What a side does not say (statistics from elsewhere) is not compared.
+    What a side does not state (statistics from elsewhere) is not compared.
     """
     if ours is None or theirs is None:
         return

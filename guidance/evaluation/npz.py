@@ -1,4 +1,4 @@
-"""One array of an npz file: never unpickled, never larger than its file, mapped where it is stored as it is."""
+"""Read one array of an npz file: never unpickled, never larger than its file, memory-mapped where uncompressed."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 
-MAX_BYTES = 1 << 33  # of an array that must be decompressed into memory; those of numpy.savez are mapped, at any size
+MAX_BYTES = 1 << 33  # of an array that must be decompressed into memory; numpy.savez's are mapped, at any size
 PLAIN = "biufc"  # kinds of dtype: numbers
 
 

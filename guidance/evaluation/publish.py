@@ -1,4 +1,4 @@
-"""What a measurement leaves in its folder: report, table, sheet of samples, curves."""
+"""Publish a measurement in its folder: report, table, sheet of samples, curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

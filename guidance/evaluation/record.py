@@ -1,4 +1,4 @@
-"""What an image says about itself, as text of its PNG file: enough to draw it again with the checkpoint at hand."""
+"""The record of an image, as text in its PNG file: enough to draw it again with the checkpoint at hand."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class Record:
         return info
 
     def callbacks(self, trust: bool, source: object) -> list[Callback]:
-        """What guided it. Raises ValueError as `load_accompanying` does: the image is somebody's file."""
+        """What guided it. Raises ValueError as `load_accompanying` does: the image may be anybody's file."""
         if not trust:
             require_plain(self.guidance, source, "give --trust-guidance if you trust its author")
         return from_config(self.guidance)
@@ -96,7 +96,7 @@ def checkpoint_digest(weights: Mapping[str, str]) -> str:
 
 
 def _fault(values: Any) -> str | None:
-    """What is wrong with a record, in words; None if nothing is."""
+    """What is wrong with a record, in words; None for a valid one."""
     kinds: dict[str, type | tuple[type, ...]] = {"condition": (str, int), "seed": int, "guidance": list, "call": dict}
     kinds |= {"dtype": str, "checkpoint": str, "versions": dict}
     if not isinstance(values, dict) or values.keys() != kinds.keys():

@@ -1,4 +1,4 @@
-"""Sides of a comparison by path: a finished run, statistics in a file, or images, whose features are stored."""
+"""Load a side of a comparison by path: a finished run, statistics in a file, or images, whose features are stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,11 +55,11 @@ def load_reference(
 ) -> Reference:
     """The reference at `path`: statistics in an npz or safetensors file, or anything that `load_side` reads.
 
-    A file with statistics and images (ADM's) is taken by its statistics; with `features`, those of its images are
-    measured in addition, and the statistics stay if they can be of the same extractor.
+    Of a file with statistics and images (ADM's) the statistics are used; with `features`, the features of its images
+    are measured in addition, and the statistics are kept if they can come from the same extractor.
 
     Args:
-        features: also hold the features of the single samples, which all measures but the Frechet distance need.
+        features: also hold the features of the single samples, which all metrics except the Frechet distance need.
 
     Raises:
         ValueError: as `load_side`.

@@ -88,8 +88,7 @@ def _commit() -> str | None:
 
 
 def markdown_table(rows: Iterable[Mapping], columns: Sequence[str] | Mapping[str, str], digits: int = 4) -> str:
-    """A markdown table with one line a row, ending in a newline; values stand with their interval, or quartiles, where
-    there are any.
+    """A markdown table with one line per row, ending in a newline; values show their interval, or quartiles, if any.
 
     Args:
         columns: the fields to show, in order; or field -> heading.

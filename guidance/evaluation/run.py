@@ -1,4 +1,4 @@
-"""Sampling and measuring many images over any number of processes, so that a killed run goes on where it stopped."""
+"""Sampling and measuring many images over any number of processes, so that a killed run resumes where it stopped."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ from .store import CHUNK, ChunkStore
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-KEPT_SIDE = 256  # pixels a side, at most, of images that are stored for a sheet
+KEPT_SIDE = 256  # pixels per side, at most, of images that are stored for a sheet
 
-#: Images (B, 3, H, W) in [0, 1] of B seeds, and further arrays with one row a seed.
+#: Images (B, 3, H, W) in [0, 1] of B seeds, and further arrays with one row per seed.
 Draw = Callable[[Sequence[int]], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 #: Arrays with one row for each of the images (B, 3, H, W) of B seeds.
 Measure = Callable[[torch.Tensor, Sequence[int]], dict[str, torch.Tensor]]
@@ -35,10 +35,10 @@ Measure = Callable[[torch.Tensor, Sequence[int]], dict[str, torch.Tensor]]
 def pipeline_draw(
     pipe: Pipeline, condition: Callable[[int], str | int], guidance: Sequence[Guide], **call: Any
 ) -> Draw:
-    """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and a generator of its own.
+    """Draw with a diffusers pipeline: seed s gets `condition(s)`, a prompt or a class id, and its own generator.
 
     The generators live on the CPU, so a seed means the same noise on every device, in every batch, in every process.
-    The further arrays are `nfe`, network evaluations an image, as `sample` counts them, and `effective_weight` where
+    The further arrays are `nfe`, network evaluations per image, as `sample` counts them, and `effective_weight` where
     callbacks guide a pipeline that makes both predictions; see `EffectiveWeight`.
 
     Raises:
@@ -62,7 +62,7 @@ def pipeline_draw(
 
 def extractor_measure(extractor: Extractor, condition: Callable[[int], str | int] | None = None) -> Measure:
     """Measure `features`, `logits` where the extractor gives them, and every score of single images that the registry
-    knows: those of text and image with prompts and CLIP only."""
+    knows; scores of text and image with prompts and CLIP only."""
 
     def measure(images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
         arrays = extractor(images)
@@ -102,12 +102,12 @@ def collect(
         settings: what the result depends on, JSON-serialisable; kept next to the results and compared on restart.
         batch_size: images at once; at the end of a chunk of samples there may be fewer.
         keep: how many of the first images to store too, as `images` uint8 (B, 3, H, W), rounded up to whole chunks and
-            made smaller to at most `KEPT_SIDE` pixels a side.
+            made smaller to at most `KEPT_SIDE` pixels per side.
         state: accelerate's PartialState; None makes it from the environment.
-        chunk: samples a file, and at most in a batch. `find_run` reads runs of the default only.
+        chunk: samples per file, and at most in a batch. `find_run` reads runs of the default only.
 
     Raises:
-        ValueError: the folder holds a run of other settings or is in use, or arrays without one row an image.
+        ValueError: the folder holds a run of other settings or is in use, or arrays without one row per image.
     """
     state = state or process_state()
     store = ChunkStore(Path(folder) / "samples", len(seeds), chunk)
@@ -117,7 +117,7 @@ def collect(
             if state.is_main_process:
                 store.sweep()
         missing = store.missing()
-        state.wait_for_everyone()  # nobody writes before everybody has looked
+        state.wait_for_everyone()  # no process writes before all have read
         mine = missing[state.process_index :: state.num_processes]
         total = sum(map(len, mine))
         with tqdm(
@@ -146,7 +146,7 @@ def _measure_chunk(
 
 
 def _small(images: torch.Tensor) -> torch.Tensor:
-    """Images (B, C, H, W) with values up to 255 as uint8, of at most `KEPT_SIDE` pixels a side."""
+    """Images (B, C, H, W) with values up to 255 as uint8, of at most `KEPT_SIDE` pixels per side."""
     scale = KEPT_SIDE / max(images.shape[-2:])
     if scale < 1:
         size = [max(1, round(side * scale)) for side in images.shape[-2:]]
@@ -178,13 +178,13 @@ def locked_for_all(folder: Path, state: "PartialState") -> Iterator[None]:
 
 
 def process_state() -> "PartialState":
-    """This process among those of `accelerate launch` or `torchrun`, as accelerate's PartialState; alone, the only one.
+    """This process among the processes of `accelerate launch` or `torchrun`, as accelerate's PartialState.
 
     A process that has finished its share waits for the others up to a week.
     """
     from accelerate import PartialState  # lazy: slow to import
 
-    # Without `cpu` several processes on a machine without an accelerator would each take themselves for the only one.
+    # Without `cpu`, each of several processes on a machine without an accelerator would run as the only one.
     return PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=7))
 
 

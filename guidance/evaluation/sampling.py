@@ -1,4 +1,4 @@
-"""Images from seeds: one random generator a seed, files named by seed, whole ones skipped."""
+"""Images from seeds: one random generator per seed, files named by seed, whole ones skipped."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ def plan(conditions: Sequence[str | int], seeds: Sequence[int], folder: Path, pa
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One generator a seed, on the CPU, so that a seed means the same noise on every device and in every batch."""
+    """One generator per seed, on the CPU, so that a seed means the same noise on every device and in every batch."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
@@ -55,7 +55,7 @@ def sample(
     """Call `pipe` once: every prompt or class id with the generator of its seed.
 
     Returns:
-        What the pipeline returned, and the network evaluations an image; a conditional and an unconditional pass
+        What the pipeline returned, and the network evaluations per image; a conditional and an unconditional pass
         count as one.
     """
     name = "class_labels" if isinstance(conditions[0], int) else "prompt"

@@ -1,4 +1,4 @@
-"""The settings that all results of a folder share: kept next to them, and compared before more are added."""
+"""The settings that all results in a folder share: stored next to them, and compared before more are added."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.files import write_json
-from ..core.json_files import read_json
+from ..core.json_files import read_settings_file
 from ..images.byproducts import left_out
 from ..images.listing import SUFFIXES
 from .identity import versions
@@ -18,15 +18,7 @@ NAME = "settings.json"
 def read_settings(folder: Path) -> dict | None:
     """The settings kept in `folder`; None if there are none. Raises ValueError if the file is damaged."""
     path = Path(folder) / NAME
-    if not path.exists():
-        return None
-    try:
-        settings = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"cannot read {path}: {error}; choose another folder") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} is not a file of settings; choose another folder")
-    return settings
+    return read_settings_file(path, "choose another folder") if path.exists() else None
 
 
 def keep_settings(folder: Path, settings: Mapping) -> None:

@@ -1,4 +1,4 @@
-"""What a set of images is compared with, or consists of: image folders, npz files, stored statistics, runs.
+"""The sides of a comparison: image folders, npz files, stored statistics, runs.
 
 Known npz formats: `mu` and `sigma` (edm, pytorch-fid), and ADM's, with `mu` and `sigma` of a reference batch or the
 images themselves as `arr_0` (N, H, W, 3) uint8. Nothing is ever unpickled.
@@ -33,10 +33,10 @@ class Reference:
 
     Attributes:
         mean, covariance: (D,) and (D, D) float64.
-        count: samples that they rest on; None if the file does not say.
+        count: samples that they were computed from; None if the file does not say.
         digest: SHA-256 of what was read, as hexadecimal digits.
-        features: (N, D) of the single samples, for measures that need them; None if there are statistics only.
-        extractor: identity of what the features are of; None if the file does not say.
+        features: (N, D) of the single samples, for metrics that need them; None if there are statistics only.
+        extractor: identity of the features' extractor; None if the file does not say.
     """
 
     mean: np.ndarray
@@ -48,7 +48,7 @@ class Reference:
 
     @classmethod
     def of(cls, features: torch.Tensor | np.ndarray) -> "Reference":
-        """From features (N, D) in memory; the digest is that of their float32 bytes."""
+        """From features (N, D) in memory; the digest is of their float32 bytes."""
         features = np.ascontiguousarray(torch.as_tensor(features).float().cpu().numpy())
         moments = Moments.of(features)
         digest = hashlib.sha256(features.tobytes()).hexdigest()
@@ -93,7 +93,7 @@ def read_statistics(path: Path) -> Reference:
 
 
 def has_statistics(path: Path) -> bool:
-    """Whether `path` is a file that `read_statistics` is for, rather than images."""
+    """Whether `path` is a file for `read_statistics`, rather than images."""
     path = Path(path)
     if path.suffix != ".npz" or not path.is_file():
         return path.suffix == ".safetensors"
@@ -124,7 +124,7 @@ def find_run(folder: Path) -> ChunkStore | None:
     try:
         count = sum(last - first + 1 for first, last in settings["seeds"])
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{folder / 'settings.json'} is not that of a run; choose another folder") from None
+        raise ValueError(f"{folder / 'settings.json'} is not of a run; choose another folder") from None
     store = ChunkStore(folder / "samples", count)
     if missing := store.missing():
         raise ValueError(f"the run in {folder} lacks {sum(map(len, missing))} samples; start it again to finish it")

@@ -1,4 +1,4 @@
-"""What a run has measured so far, on disk: one file a chunk of samples, with a checksum, each whole or absent."""
+"""The measurements of a run on disk: one file per chunk of samples, with a checksum, each whole or absent."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from ..networks.weights import tensors_sha256 as _digest
 from .metrics.moments import Moments
 
 
-CHUNK = 64  # samples a file; the same for all batch sizes and numbers of processes, so that sums run in one order
+CHUNK = 64  # samples per file; the same for all batch sizes and numbers of processes, so that sums run in one order
 
 
 class ChunkStore:
-    """Arrays with one row a sample, in files of `chunk` samples; memory is one chunk unless all are asked for.
+    """Arrays with one row per sample, in files of `chunk` samples; memory is one chunk unless all are asked for.
 
-    Which samples stand in which file depends on their positions alone. So a killed run that is started again writes the
-    files that an undisturbed run writes, and everything computed from them, in order, has the same bits.
+    Which samples are in which file depends on their positions alone. So a killed run that is started again writes the
+    same files as an undisturbed run, and everything computed from them, in order, has the same bits.
 
     Args:
-        folder: where the files lie.
+        folder: of the files.
         samples: how many samples the run has, finished or not.
-        chunk: samples a file.
+        chunk: samples per file.
     """
 
     def __init__(self, folder: Path, samples: int, chunk: int = CHUNK):

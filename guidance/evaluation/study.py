@@ -13,8 +13,8 @@ from tqdm import tqdm
 from ..core.callback import Guide
 from ..core.protocols import Pipeline
 from ..networks.extractors import Extractor
-from .features import as_features
 from .identity import check_extractors, pipeline_weights
+from .metrics.features import as_features
 from .run import Measure, collect, extractor_measure, pipeline_draw
 from .sources import Reference
 from .store import CHUNK, ChunkStore
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is asked of a pipeline for each seed, how its images are measured, and what they are compared with.
+    """What a pipeline draws for each seed, how its images are measured, and what they are compared with.
 
     Attributes:
         condition: the prompt or class id of a seed.
-        measure: what is read in the images of some seeds.
+        measure: what is measured in the images of some seeds.
         reference: the other side of the distances, or None.
         settings: of all this, JSON-serialisable: what a result depends on.
         call: arguments that the pipeline's call always gets.
@@ -74,7 +74,7 @@ def measure_setting(
     Args:
         guidance: callbacks to attach, or none.
         call: arguments of the pipeline's call, in addition to those of `subject`.
-        settings: what tells this setting from others, JSON-serialisable; compared when a killed run is started again.
+        settings: what distinguishes this setting from others, JSON-serialisable; compared when a killed run resumes.
         measures: see `summarise`.
         batch_size, keep, state, chunk: see `collect`.
 
@@ -127,7 +127,7 @@ def study(
 ) -> list[dict]:
     """Measure every row of `table` with the same seeds; each row with what was found. Shows progress and the rows.
 
-    Each row has a run of its own in `folder`, named by its values, so a killed study goes on where it stopped, and a
+    Each row has a run of its own in `folder`, named by its values, so a killed study resumes where it stopped, and a
     longer table measures only what is new.
 
     Args:

@@ -1,4 +1,4 @@
-"""The shipped worlds as subjects of a study: what is asked for each seed, how it is judged, and by what reference."""
+"""The shipped worlds as subjects of a study: what is drawn for each seed, how it is judged, and the reference."""
 
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,8 @@ def load_subject(
         world: "shapes" or "emoji" (alignment, Frechet distance), or "digits" (accuracy, Frechet distance).
         reference: in place of the world's own: stored moments of 20,000 scenes or of 2,289 real emoji, or all 1797 real
             digits.
-        scenes: of the shapes world, to draw as its reference: with their features, as all measures but the Frechet
-            distance need them. A thousand take about a second on one core.
+        scenes: how many scenes of the shapes world to draw as its reference, with features, which all metrics except
+            the Frechet distance need. A thousand take about a second on one core.
         extractor: of the emoji world, for features in place of the judge's; its own reference is of `lite0`.
 
     Raises:
@@ -58,7 +58,7 @@ def load_subject(
 
 
 def load_world_extractor(world: str, assets: Path, device: str | torch.device = "cpu") -> Extractor:
-    """The classifier of `world` as an extractor of images (B, 3, H, W) of its size: 32, 8 or 64 pixels a side.
+    """The classifier of `world` as an extractor of images (B, 3, H, W) of its size: 32, 8 or 64 pixels per side.
 
     Raises:
         ValueError: another world, or no classifier in `assets`.
@@ -67,7 +67,7 @@ def load_world_extractor(world: str, assets: Path, device: str | torch.device = 
 
     def features(images: torch.Tensor) -> torch.Tensor:
         if images.shape[-2:] != (size, size):
-            raise ValueError(f"images of the {world} world have {size} pixels a side, got {tuple(images.shape[-2:])}")
+            raise ValueError(f"images of the {world} world have {size} pixels per side, got {tuple(images.shape[-2:])}")
         return judge.features(images.mean(1, keepdim=True) * 2 - 1 if world == "digits" else images)
 
     size = {"shapes": 32, "digits": 8, "emoji": 64}[world]

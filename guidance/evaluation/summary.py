@@ -1,4 +1,4 @@
-"""From what a run has stored to the values of a report's row."""
+"""Compute the values of a report's row from what a run has stored."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,6 @@
-"""Names in a folder that are never samples: hidden files, leftovers of killed runs, what this toolkit writes itself.
+"""Names in a folder that are never samples: hidden files, leftovers of killed runs, what this package writes itself.
 
-What we wrote is recognised by what lies next to it, so that an image of a user's that happens to be called trace.png
-counts.
+What the package wrote is recognised by the files next to it, so that a user's own image called trace.png counts.
 """
 
 import re

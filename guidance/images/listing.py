@@ -1,4 +1,4 @@
-"""The one listing: which files are meant by files, folders and globs, in one order, and which are left out and why."""
+"""The one listing of files, folders and globs: which files count, in what order, and which are left out and why."""
 
 import os
 import stat
@@ -52,7 +52,7 @@ def list_images(source: str | os.PathLike) -> Listing:
             unwanted.append((path, "not an image by its name"))
             continue
         key = _identity(path)
-        # Of several names of one file its own comes first, so that a link that is added changes nothing.
+        # Among several names of a file its own comes first, so that an added link changes nothing.
         if (known := found.setdefault(key, path)) != path:
             kept, other = sorted([known, path], key=lambda each: (os.path.islink(each), os.fsencode(each)))
             found[key] = kept
@@ -72,7 +72,7 @@ def list_files(
 
     Args:
         sources: files, folders, or globs, in which `**` stands for any number of folders and then matches files alone.
-        exclude: files to leave out, wherever they are, such as the one that results are written to.
+        exclude: files to leave out, wherever they are, such as the file of the results.
         report: called with each path that is left out, and the reason.
 
     Raises:
@@ -130,7 +130,7 @@ class _Walk:
                         continue
                 elif folders:
                     continue
-            except OSError:  # listed nevertheless: whoever reads it reports the reason
+            except OSError:  # listed anyway: reading it reports the reason
                 pass
             yield path
 

@@ -25,7 +25,7 @@ def low_bytes(image: ImageFile) -> np.ndarray:
 
 
 def widen_key(image: ImageFile) -> None:
-    """Bring the transparent grey of a PNG file of 2 or 4 bits to 8 bits, as Pillow does with the pixels alone."""
+    """Scale the transparent grey of a PNG file of 2 or 4 bits to 8 bits, as Pillow does for the pixels only."""
     if image.format == "PNG" and image.mode == "L" and "transparency" in image.info and image.tile:
         bits = {"L;2": 2, "L;4": 4}.get(str(image.tile[0].args), 8)
         image.info["transparency"] *= 255 // (2**bits - 1)
@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image, low: np.ndarray | None, notes: list[str]) -> Imag
         low: its `low_bytes` where `is_wide_with_key`, else None.
 
     Raises:
-        ValueError: numbers whose white is not known.
+        ValueError: values whose white level is not known.
     """
     key = image.info.get("transparency")
     if image.mode.startswith(("I", "F")):

@@ -1,4 +1,4 @@
-"""The one reader of image files: pixels, or the reason why there are none.
+"""The one reader of image files: pixels, or the reason why a file has none.
 
 Formats come from an allow-list and are recognised by content, never by name. Read are PNG, JPEG, WebP, BMP, TIFF, GIF,
 AVIF, JPEG 2000, PPM and QOI; of an animation the first image in the file. Everything else is refused, above all EPS,
@@ -51,7 +51,7 @@ class DecodedImage:
 
     @property
     def blank(self) -> bool:
-        """Whether every pixel has the same colour, so that there is nothing to see."""
+        """Whether every pixel has the same colour."""
         return bool((self.pixels == self.pixels[:, :1, :1]).all())
 
 
@@ -63,7 +63,7 @@ class Skipped:
 
 
 def read_image(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> DecodedImage | Skipped:
-    """The image in a file, or why there is none. Nothing about the file makes this raise, or start a program.
+    """Read an image file, or say why it cannot be read. Whatever the file holds, this neither raises nor runs anything.
 
     The EXIF orientation is applied, transparency is composited on white, grey, palette, CMYK and Lab become RGB. Grey
     of 12 and 16 bits and floats in [0, 1] are scaled to 8 bits, and WhiteIsZero is inverted; 16-bit colour keeps its

@@ -1,4 +1,4 @@
-"""One look at every file of a set before anything is computed: digest, size, notes, or the reason why not."""
+"""Check every file of a set before anything is computed: digest, size, notes, or why it cannot be read."""
 
 import os
 from collections import deque
@@ -30,7 +30,7 @@ class Seen:
 def survey(
     paths: Iterable[str], max_pixels: int = MAX_PIXELS, workers: int | None = None
 ) -> Iterator[tuple[str, Seen | Skipped]]:
-    """For each path what was seen there, in order. Files are decoded by threads; memory is one image for each."""
+    """What was seen at each path, in order. Files are decoded by threads; memory is one image per thread."""
     workers = workers or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[str, Future[Seen | Skipped]]] = deque()

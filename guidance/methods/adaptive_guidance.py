@@ -31,10 +31,10 @@ class AdaptiveGuidance(Remembers, Callback):
     Until a sample's predictions agree it gets what stands before it in the list; from the next step on, its conditional
     prediction alone. Steps in which no sample is guided run without the unconditional pass (see `attach`, `skip`).
 
-    The cosine is taken on the device, for each sample by itself, and what a sample becomes never waits for the host.
-    Only whether the pass runs depends on what the host knows: it leaves the pass out as soon as it knows that all
-    samples agree, which is at once on a CPU, and on CUDA a step or so later, when a copy that nobody waits for has
-    arrived. On other devices `bound` saves nothing; `after` saves everywhere.
+    The cosine is computed on the device, per sample, and the result never waits for the host. Only whether the pass
+    runs depends on the host: it drops the pass as soon as it knows that all samples agree, which is at once on a CPU,
+    and on CUDA about a step later, when an asynchronous copy has arrived. On other devices `bound` saves nothing;
+    `after` saves everywhere.
 
     Neutral: `bound=None`.
     Source: arXiv 2312.12487.

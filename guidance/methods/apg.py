@@ -1,7 +1,7 @@
 """APG: adaptive projected guidance (arXiv 2410.02416, ICLR 2025).
 
-Strong guidance saturates through the part of its direction that is parallel to the conditional estimate. That part is
-scaled down, the direction's norm is limited, and a negative momentum keeps it from running one way.
+The part of the guidance direction parallel to the conditional estimate saturates images under strong guidance. That
+part is scaled down, the direction's norm is limited, and a negative momentum keeps it from accumulating.
 """
 
 import math
@@ -72,8 +72,8 @@ class APG(Remembers, Callback):
         weight: as in classifier-free guidance.
         eta, norm_threshold, momentum: see `apg`. The threshold is in units of the space: the paper's are for x0 (15 for
             Stable Diffusion XL, 2.5 to 5 for its smaller models).
-        space: "x0" projects denoised estimates, as the paper does; "prediction" what the network says, as the guider
-            of diffusers does.
+        space: "x0" projects denoised estimates, as the paper does; "prediction" the network's predictions, as the
+            guider of diffusers does.
         start, stop: see `Callback`.
 
     Raises:

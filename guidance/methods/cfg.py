@@ -27,13 +27,13 @@ def rescale(prediction: torch.Tensor, cond: torch.Tensor, amount: float) -> torc
 
 
 class CFG(Callback):
-    """Classifier-free guidance with its own weight (a number, one a step, a tensor or a function) and rescaling.
+    """Classifier-free guidance with its own weight (a number, one per step, a tensor or a function) and rescaling.
 
     Neutral: `CFG(w)` is the pipeline's own guidance of weight w.
     Source: arXiv 2207.12598, 2305.08891.
 
     Args:
-        weight: a number; a sequence, one number a step (the last is kept if there are more steps); a tensor (B,), or
+        weight: a number; a sequence, one number per step (the last is kept if there are more steps); a tensor (B,), or
             of any shape that broadcasts to the prediction (B, ...), such as (1, 1, F, 1, 1) for the frames of a video;
             or a function of the `Step` that gives a number or such a tensor. None keeps the pipeline's own combination.
         rescale: 0 to 1, see `rescale`.

@@ -1,4 +1,4 @@
-"""CFGNorm: guidance may not make a token longer than the conditional prediction (Qwen-Image; a node of ComfyUI)."""
+"""CFGNorm: guidance may not lengthen a token beyond the conditional prediction (Qwen-Image; a node of ComfyUI)."""
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -39,7 +39,7 @@ class CFGNorm(Callback):
     """Keeps every token of the guided prediction at most as long as in the conditional one.
 
     It limits what stands before it in the list by `cfg_norm`, without a further evaluation: `[CFG(5.0), CFGNorm()]`.
-    Pipelines that do this by themselves (QwenImage) do it after the callbacks, and without the limit of 1.
+    Pipelines that do this themselves (QwenImage) do it after the callbacks, and without the limit of 1.
 
     Neutral: `amount=0`.
     Source: Qwen-Image.

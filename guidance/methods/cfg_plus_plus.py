@@ -1,8 +1,9 @@
 """CFG++: manifold-constrained classifier-free guidance (arXiv 2406.08070).
 
 The denoised estimate moves from the unconditional to the conditional one by a fraction of at most 1, and the sampler
-renoises with the unconditional noise. A sampler has one prediction for both, so here that pair becomes the prediction
-which leads to the same next sample: classifier-free guidance with a weight that depends on both levels of the step.
+renoises with the unconditional noise. A sampler takes one prediction for both, so this pair is turned into the single
+prediction that leads to the same next sample: classifier-free guidance with a weight that depends on both levels of the
+step.
 """
 
 import math
@@ -38,7 +39,7 @@ class CFGPlusPlus(Callback):
 
     It replaces the pipeline's own guidance and needs no further evaluation of the network.
     Exact for samplers of first order without noise (DDIM, Euler, flow Euler); for others it is the same weight. A
-    scheduler that clips x0 clips that of the combined prediction. Where a step ends at the clean sample it is plain
+    scheduler that clips x0 clips the combined estimate. Where a step ends at the clean sample it is plain
     classifier-free guidance of weight `scale`; `scale` 0 is the unconditional prediction, to the bit.
 
     Neutral: `scale=0`: the unconditional prediction.

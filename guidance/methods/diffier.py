@@ -1,11 +1,11 @@
 """DiffIER: iterative error reduction at every inference step (arXiv 2508.13628).
 
-No code of the paper is public, and only its abstract's claims are certain to us: the error that a trajectory
-accumulates between training and inference is reduced at each step, without training. What stands here is our reading,
-and exact about this: in training the network is asked for the target of the pair (x0, eps) that its input was made of.
-At inference the sampler makes its next input x_s(p) of the pair that its prediction p implies. The error of the step is
-therefore the training loss there, `||D(x_s(p), s) - target_s(p)||^2 / dim`, with D the guided prediction and target_s
-the one of that pair (p itself for eps, x0 and velocity).
+The paper's code is not public, and we know for certain only the claims of its abstract: the error that a trajectory
+accumulates between training and inference is reduced at each step, without training. This is our reading of it. In
+training, the target of the network is the pair (x0, eps) that its input was made from. At inference the sampler makes
+its next input x_s(p) from the pair that its prediction p implies. The error of the step is therefore the training loss
+there, `||D(x_s(p), s) - target_s(p)||^2 / dim`, with D the guided prediction and target_s the target of that pair (p
+itself for eps, x0 and velocity).
 
 The iteration moves p towards D(x_s(p), s). Its fixed point is the implicit (backward) step of the sampler. One
 iteration with `step_size` 1/2 averages the slopes at both ends: for first-order samplers that is Heun's step.
@@ -20,7 +20,7 @@ from ..core.callback import Callback, Proceed
 from ..core.combine import per_sample, widened
 from ..core.differentiable import differentiable
 from ..core.next_sample import has_next, next_index, next_level, next_step, next_target, step_error, training_target
-from ..core.step import Step
+from ..core.step import UNCORRECTED, Step
 from .manifold_projection import leading_through, projected
 
 
@@ -41,7 +41,7 @@ def reduced(prediction: torch.Tensor, target: torch.Tensor, found: torch.Tensor,
         prediction: (B, ...), what the sampler would use.
         target: (B, ...), what training asks for at the next sample; see `trial.next_target`.
         found: (B, ...), the guided prediction there.
-        step_size: 0 changes nothing, 1 puts what was found in the place of the prediction.
+        step_size: 0 changes nothing, 1 puts what was found in place of the prediction.
 
     Returns:
         (B, ...) in float32 (float64 for float64).
@@ -62,7 +62,7 @@ class DiffIER(Callback):
     not post-process its combination, and with networks that are not compiled; elsewhere it evaluates as always. What
     is reused is the network's two predictions, so what stands before it combines them at the new sample.
 
-    What a pipeline does to its combination after the callbacks (see `attach`) is no part of the error.
+    What a pipeline does to its combination after the callbacks (see `attach`) is not part of the error.
 
     Notes for `Trace`: `trial_error` (B,), the step's error before the first iteration.
 
@@ -87,7 +87,7 @@ class DiffIER(Callback):
             - "manifold": the difference of the conditional and the unconditional prediction at the step's own level,
               by the fixed-point iteration of CFG-MP (arXiv 2601.21892; see `ManifoldProjection`), of whose moves
               step_size is the share that is made: the paper takes 3 iterations, step_size 1, and the steps of flows
-              with t > 0.6. It costs 2 * iterations evaluations a step, and takes no `tolerance`.
+              with t > 0.6. It costs 2 * iterations evaluations per step, and takes no `tolerance`.
         tolerance: None, or stop the batch's iterations once the mean error has fallen by less than this fraction
             (0 stops when it rises); a sample whose error rose goes back to before. It compares with the iteration
             before, so with a single one it does nothing. It waits for the device in every iteration, and makes a
@@ -131,7 +131,7 @@ class DiffIER(Callback):
 
     def guide(self, step: Step, proceed: Proceed) -> torch.Tensor:
         prediction = proceed(step)
-        step.notes["_before"] = prediction  # for `Trace`: what the network says here, before it is changed
+        step.notes[UNCORRECTED] = prediction
         if not has_next(step):
             return prediction
         if self.objective == "manifold":

@@ -1,7 +1,7 @@
 """Dynamic classifier-free guidance by online feedback (arXiv 2509.16131).
 
-At each step an evaluator looks at the denoised estimates that several weights would give, and each sample takes the
-weight whose estimate scores best. The network is evaluated no more often; the evaluator is, once for each weight.
+At each step an evaluator scores the denoised estimates that several weights would give, and each sample takes the
+weight whose estimate scores best. This needs no more evaluations of the network, and one of the evaluator per weight.
 """
 
 import math
@@ -21,7 +21,7 @@ from .classifier.labels import Labels, class_ids
 def best_weight(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """(B,) of `weights` (W,): for each sample the one with the highest of `scores` (W, B), the first of equal ones.
 
-    A score that is not a number counts as the lowest.
+    NaN counts as the lowest score.
     """
     return weights[torch.nan_to_num(scores, nan=-math.inf).argmax(0)]
 

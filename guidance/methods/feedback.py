@@ -1,4 +1,4 @@
-"""FBG: feedback guidance (arXiv 2506.06085). The weight of each sample follows from how well it already shows its
+"""FBG: feedback guidance (arXiv 2506.06085). The weight of each sample depends on how well it already matches its
 condition, estimated along the trajectory.
 
 The state is the log of the ratio p(c | x_t) / p(c). Where it falls, the sample leaves its condition, and the weight
@@ -53,7 +53,7 @@ def evidence(
 
 
 class FeedbackGuidance(Remembers, Callback):
-    """Gives each sample a weight that follows from how well the sample shows its condition (FBG).
+    """Gives each sample a weight that depends on how well it already matches its condition (FBG).
 
     It replaces the pipeline's own guidance and needs no further evaluation.
     `L <- L - temperature / (2 s~^2) * evidence + offset` from one step to the next, with `evidence` and s~^2

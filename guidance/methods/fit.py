@@ -1,7 +1,7 @@
 """Settings of RAAG for a model, in closed form from a few runs of its own pipeline.
 
-RAAG's published constants belong to the authors' model: where the ratio is high, they hardly guide. The ratios that a
-pipeline shows at its first and at its late steps, and the weights wanted there, give the two constants.
+RAAG's published constants fit the authors' model: where the ratio is high, they hardly guide. The ratios of a pipeline
+at its first and at its late steps, and the weights wanted there, determine the two constants.
 """
 
 import math
@@ -27,7 +27,7 @@ SEEN = 1e-4  # ratios below it are rounding
 
 @dataclass(frozen=True, eq=False)
 class RAAGFit:
-    """Constants of RAAG for a pipeline, and what they rest on.
+    """Constants of RAAG for a pipeline, and the measurements behind them.
 
     Attributes:
         needed: whether the ratio falls enough; if not, w_max is the late weight and alpha 0, plain guidance.
@@ -98,8 +98,8 @@ def fit_raag(
 ) -> RAAGFit:
     """Trace a few runs of `pipe` at its own weight, and solve for RAAG's constants (`raag_constants`).
 
-    Medians over samples are mapped exactly, since the weight falls with the ratio. Later runs with RAAG take other
-    ways, so they meet the late weight nearly.
+    Medians over samples are mapped exactly, since the weight falls with the ratio. Later runs with RAAG follow other
+    trajectories, so they meet the late weight approximately.
 
     Args:
         pipe: a pipeline as for `attach`.
@@ -112,7 +112,7 @@ def fit_raag(
     Raises:
         ValueError: no run, a run of one step or without the unconditional pass, or weights that do not rise above 1.
     """
-    from ..attachment.attach import attach  # lazy: the attachment knows the methods' base, not the reverse
+    from ..attachment.attach import attach  # lazy: the attachment knows the methods' base, not the other way round
 
     if runs < 1:
         raise ValueError(f"runs must be at least 1, got {runs}")

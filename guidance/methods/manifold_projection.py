@@ -1,9 +1,9 @@
 """CFG-MP: classifier-free guidance of flow models with a projection onto the manifold where both predictions agree
 (arXiv 2601.21892, ICML 2026).
 
-Before a guided step the sample goes half a step back along the unconditional and half a step forth along the
-conditional velocity, again and again: the fixed point is where the two undo each other, so the guidance direction is
-small there. Anderson mixing speeds the iteration up (the paper's CFG-MP+).
+Before a guided step the sample moves half a step back along the unconditional and half a step forward along the
+conditional velocity, repeatedly: at the fixed point the two cancel, so the guidance direction is small there. Anderson
+mixing accelerates the iteration (the paper's CFG-MP+).
 """
 
 import torch
@@ -36,7 +36,7 @@ def anderson_mixing(points: list[torch.Tensor], residuals: list[torch.Tensor], r
     change = torch.stack([last - other.flatten(1) for other in residuals[:-1]], dim=2)  # (B, D, m)
     size = change.shape[2]
     damping = (ridge * torch.eye(size, device=last.device, dtype=last.dtype)).expand(len(last), size, size)
-    # By QR: normal equations would square a condition that is bad near the fixed point, and `lstsq` waits on a GPU.
+    # By QR: normal equations would square a condition number that is bad near the fixed point; `lstsq` waits on a GPU.
     q, r = torch.linalg.qr(torch.cat([change, damping], dim=1))
     found = torch.linalg.solve_triangular(r, q[:, : last.shape[1]].mT @ last[:, :, None], upper=True)[:, :, 0]
     for k in range(size):
@@ -116,7 +116,7 @@ class ManifoldProjection(Remembers, Callback):
     With z = x at first, h = s - t and both velocities at the time t of the step, it iterates
     `z~ = z - h / 2 * v_u(z)`, `z <- z~ + h / 2 * v_c(z~)` (by `anderson_mixing`), and then guides at z: the prediction
     returned, `v(z) + (z - x) / h`, leads where a step from z would. Each iteration evaluates the network twice, minus
-    one in the first, and the guided prediction at z once more: 2 * iterations evaluations a step more, of which the
+    one in the first, and the guided prediction at z once more: 2 * iterations more evaluations per step, of which the
     method uses a half each, except for the last.
 
     It reads the levels of the grid once a run, to compare them with `threshold` on the host. Callbacks with a state

@@ -1,4 +1,4 @@
-"""Perp-Neg: a negative prompt acts only across the positive one (arXiv 2304.04968)."""
+"""Perp-Neg: a negative prompt acts only perpendicular to the positive one (arXiv 2304.04968)."""
 
 import torch
 
@@ -11,7 +11,7 @@ def perp_neg(
     """`uncond + weight * (pos - negative_weight * perp)`: pos and neg are the directions from `uncond`, and perp is the
     part of neg orthogonal to pos, per sample, over all dimensions but the first.
 
-    What the two prompts share is so not taken away. With `negative_weight` 0 it is classifier-free guidance.
+    So what the two prompts share is kept. With `negative_weight` 0 it is classifier-free guidance.
 
     Args:
         positive, negative, uncond: (B, ...) predictions for the prompt, the negative prompt and the empty prompt, in

@@ -40,8 +40,8 @@ def raag_weight(ratio: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor
 
     Args:
         ratio: (B,) as `raag_ratio` gives it.
-        w_max: weight in the limit of a small ratio. (The authors' README writes `1 + w_max * exp(...)`: theirs is
-            this minus one.)
+        w_max: weight in the limit of a small ratio. (The authors' README writes `1 + w_max * exp(...)`: their w_max is
+            ours minus one.)
         alpha: how fast the weight falls, at least 0; 0 is plain classifier-free guidance of weight `w_max`.
 
     Returns:
@@ -88,5 +88,5 @@ class RAAG(Callback):
 
 
 def _ratio(direction: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-    # Norms of float32 differences: a difference rounded to bfloat16 first would carry its rounding.
+    # Norms of float32 differences: a difference in bfloat16 would carry its rounding.
     return sample_norm(direction) / sample_norm(base).clamp_min(1e-12)

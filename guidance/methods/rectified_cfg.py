@@ -1,7 +1,7 @@
 """Rectified-CFG++: the guidance direction is taken where the conditional step leads (arXiv 2510.07631, NeurIPS 2025).
 
-The prediction is that of the conditional flow, corrected by the guidance direction at the next sample of that flow, so
-the sampler stays near the conditional trajectory.
+The prediction is the conditional flow's, corrected by the guidance direction at the next sample of that flow, so the
+sampler stays near the conditional trajectory.
 """
 
 import math

@@ -14,7 +14,7 @@ from ..core.files import write_json
 from ..core.levels import is_understood
 from ..core.next_sample import has_next, next_target, step_error
 from ..core.plots import panels, write_plot
-from ..core.step import Pass, Step
+from ..core.step import UNCORRECTED, Pass, Step
 
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Trace(Callback):
     the step before; 0 where there is none, as at the first step. The network's own prediction serves, so it costs no
     evaluation. It is the error at the sample where the sampler went: where that is not the one of `trial.next_step`
     (samplers of higher order, or with fresh noise), their difference is in it, and `trial_error` of
-    `DiffIER(step_size=0)` has the error alone, for one evaluation a step. It is right last in a list, after `DiffIER`;
-    next to `DiffIER(reuse=True)` it is that of the reused prediction. `cond_error` is the same of the conditional
+    `DiffIER(step_size=0)` has the error alone, for one evaluation per step. Put it last in a list, after `DiffIER`;
+    with `DiffIER(reuse=True)` it is the error of the reused prediction. `cond_error` is the same for the conditional
     prediction, which is what training compares with the target.
 
     Attributes:
@@ -111,8 +111,7 @@ class Trace(Callback):
             row.append(values[name].detach() if name in values else None)
 
     def _errors(self, step: Step, prediction: torch.Tensor) -> dict[str, torch.Tensor]:
-        # DiffIER's result is not what the network says here.
-        found = {"error": step.notes.get("_before", prediction), "cond_error": step.cond}
+        found = {"error": step.notes.get(UNCORRECTED, prediction), "cond_error": step.cond}
         errors = {name: step_error(p, p if self._target is None else self._target) for name, p in found.items()}
         self._target = next_target(step, prediction) if has_next(step) else None
         return errors
@@ -154,7 +153,7 @@ class Trace(Callback):
     def plot(
         self, path: str | os.PathLike | None = None, names: tuple[str, ...] = ("ratio", "weight"), run: int = -1
     ) -> "Figure":
-        """Draw the named values over the steps, one line a sample and the mean: a matplotlib figure.
+        """Draw the named values over the steps, one line per sample and the mean: a matplotlib figure.
 
         Notebooks show it. With `path` it is also written there, as PNG, PDF or SVG.
 
@@ -197,7 +196,7 @@ def _limits(values: torch.Tensor) -> dict:
 
 
 def finite(value: Any) -> Any:
-    """A number, or lists of them, as JSON has it: None in the place of NaN and infinity."""
+    """A number, or lists of them, as JSON has it: None in place of NaN and infinity."""
     if isinstance(value, list):
         return [finite(entry) for entry in value]
     return value if -float("inf") < value < float("inf") else None

@@ -24,14 +24,14 @@ def load_classifier(
 
     Args:
         spec: LIBRARY:NAME or LIBRARY:NAME:WEIGHTS, see the head of loading.py. Weights in a file must be safetensors.
-            Of open_clip models it is zero-shot, with `classes`.
+            open_clip models are zero-shot, with `classes`.
         transform, size: see `ImageClassifier`; None for the classifier's own. For `pretrained:` these are "authors" (as
             the images are, in [-1, 1]) and no resize.
         classes, templates: of an open_clip model; see `class_embeddings`. Text is embedded once, here.
         device: where the classifier goes.
-        arguments: more for the library's own constructor: only those in `loading.ARGUMENTS`, since a classifier may be
-            written in a file, and a constructor's other arguments can make it unpickle or run what the file names. A
-            network that needs more is built in Python and passed to `ImageClassifier`.
+        arguments: further arguments of the library's constructor, of those in `loading.ARGUMENTS` only: a file may
+            name a classifier, and other arguments can make a constructor unpickle or run what the file names. Build a
+            network that needs more in Python and pass it to `ImageClassifier`.
 
     Raises:
         ValueError: another library or argument, a name or weights that cannot be found or do not fit, or classes
@@ -42,7 +42,7 @@ def load_classifier(
     if library == "open_clip":
         arguments |= {"classes": classes, "templates": templates}
     elif classes:
-        raise ValueError(f"classes are for open_clip models; those of {spec} are fixed")
+        raise ValueError(f"classes are for open_clip models; the classes of {spec} are fixed")
     parts = load(spec, "logits", "classifier", **arguments)
     own, own_size = _signed(parts.transform)
     module = parts.held.float().to(device)

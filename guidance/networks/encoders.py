@@ -1,4 +1,4 @@
-"""Encoders that a detector looks through: any network that `loading` knows, or any function of images."""
+"""Encoders for detectors: any network that `loading` knows, or any function of images."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -16,11 +16,11 @@ DEFAULT = "timm:vit_large_patch14_dinov2.lvd142m"
 
 
 class Encoder(Network):
-    """A network whose input is prepared apart, so that noise can be added to it, and what tells it from others.
+    """A network whose input is prepared separately, so that noise can be added to it, and its identity.
 
     Args:
         name: for reports and as part of the identity.
-        network: normalised images (N, 3, size, size) -> features (N, D). Its own batch must not matter: no batch
+        network: normalised images (N, 3, size, size) -> features (N, D), independent of the batch: no batch
             statistics, no dropout.
         transform: images (B, 3, H, W) in [0, 1] to the network's input; the noise is added after it.
         device, dtype: of the network.
@@ -43,7 +43,7 @@ class Encoder(Network):
 
     @property
     def size(self) -> int | None:
-        """Pixels a side that images are resized to; None leaves them alone."""
+        """Pixels per side that images are resized to; None keeps them."""
         return self.transform.size
 
     @cached_property
@@ -78,17 +78,17 @@ def load_encoder(
     device: str | torch.device = "cpu",
     size: int | None = None,
 ) -> Encoder:
-    """An encoder by its short form, ready to be used.
+    """Load an encoder by its short form.
 
     Args:
         spec: a string of `loading` (timm, open_clip, torchvision, `local:FOLDER`, `random:NAME[:SEED]`), an `Encoder`,
             or a function of images (N, 3, H, W) in [0, 1].
-        size: pixels a side, in place of the encoder's own: 224 for timm and torchvision, as in the paper. Both sides
+        size: pixels per side, in place of the encoder's own: 224 for timm and torchvision, as in the paper. Both sides
             are resized, bilinear, without a crop.
 
     Raises:
-        ValueError: an unknown form or name, missing weights (without a network, give the path of the file), or a
-            missing package.
+        ValueError: an unknown form or name, missing weights (offline, give the path of the file), or a missing
+            package.
     """
     if isinstance(spec, Encoder):
         return spec.to(device)
@@ -102,7 +102,7 @@ def load_encoder(
 def random_encoder(
     name: str, seed: int = 0, size: int = 224, device: str | torch.device = "cpu", **arguments: Any
 ) -> Encoder:
-    """The timm transformer `name` with random weights of `seed`; the global generator is left alone.
+    """The timm transformer `name` with random weights of `seed`; the global generator is not used.
 
     Args:
         arguments: more for `timm.create_model`.

@@ -72,7 +72,7 @@ def load_extractor(
     The name of one with a local file ends in the start of the file's SHA-256, so that runs with other weights differ.
 
     Args:
-        size: pixels a side that images are resized to, bicubic; None for 224, or the network's own.
+        size: pixels per side that images are resized to, bicubic; None for 224, or the network's own.
         arguments: more for `timm.create_model`.
 
     Raises:

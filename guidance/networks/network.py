@@ -1,4 +1,4 @@
-"""A network that looks at images: what it gives, what it is given, and what tells it from others.
+"""A network that looks at images: what it gives, what it is given, and what distinguishes it from others.
 
 There are three ways to call one. `Extractor` gives the features that evaluation compares, `Encoder` takes prepared
 images so that a detector can add noise to them, `ImageClassifier` gives the logits that guidance differentiates.
@@ -23,7 +23,7 @@ class Network(nn.Module):
         module: from prepared images (B, C, H, W) to `head` (B, D). It may also return a dict with "features" and
             "logits", or an object with `logits` (transformers). A bound method of a module is a function of it.
         transform: from images to prepared images, or its name.
-        head: "features" or "logits": what a plain tensor is.
+        head: "features" or "logits": how a plain tensor is taken.
         weights: SHA-256 of the weights, or the module that holds them where `module` does not.
     """
 
@@ -40,7 +40,7 @@ class Network(nn.Module):
         self.training = False
         self._digest = weights if isinstance(weights, str) else None
         holder = weights if isinstance(weights, nn.Module) else getattr(module, "__self__", None)
-        # Registered, so that it moves with the network; but once, since whoever replaces layers visits every path.
+        # Registered, so that it moves with the network; but only once: replacing layers visits every path.
         self.holder = holder if isinstance(holder, nn.Module) and holder is not module else None
 
     def run(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:

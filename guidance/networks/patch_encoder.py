@@ -1,4 +1,4 @@
-"""A small encoder of 32 x 32 images, for detectors where no foundation model is at hand."""
+"""A small encoder of 32 x 32 images, for detectors without a foundation model."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,16 +15,16 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 class PatchEncoder(ModelMixin, ConfigMixin):
     """A sparse code of grey images: (B, 3, size, size) to features (B, 2 * filters * places).
 
-    One layer, after Coates and Ng (Learning Feature Representations with K-means, 2012): filters at every second place,
-    whose responses count from a threshold on, positive and negative ones apart. Where real images have edges few
-    filters answer, and strongly, so a little noise changes little; without edges, or without fine detail, the noise
-    decides which of them answer. Colour is left out: some photographs have none, and there its noise would be all.
-    Their mean over the training images is subtracted, since otherwise all cosines are near one.
+    One layer, after Coates and Ng (Learning Feature Representations with K-means, 2012): filters of stride 2, whose
+    responses are thresholded, positive and negative ones separately. At the edges of real images few filters respond,
+    and strongly, so a little noise changes little; without edges or fine detail, the noise decides which respond.
+    Colour is ignored: some photographs have none, and there only its noise would be seen. The mean response over the
+    training images is subtracted, since otherwise all cosines are near one.
 
     Args:
         filters: how many.
-        patch: pixels a side of a filter.
-        size: pixels a side that images are resized to.
+        patch: pixels per side of a filter.
+        size: pixels per side that images are resized to.
     """
 
     @register_to_config

@@ -15,7 +15,7 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 def resized(images: torch.Tensor, size: int | None, mode: str = "bicubic") -> torch.Tensor:
     """`images` (B, C, H, W) with both sides brought to `size` pixels, antialiased, not cropped and not clipped.
 
-    None, or the size that they have, leaves them alone.
+    With None, or the size that they have, they are unchanged.
     """
     if size is None or images.shape[-2:] == (size, size):
         return images
@@ -27,7 +27,7 @@ class Transform:
     """What is done to images (B, 3, H, W) in [0, 1]: resize both sides, then normalise.
 
     Args:
-        size: pixels a side; None leaves the size alone.
+        size: pixels per side; None keeps the size.
         mean, std: per channel.
         mode: "bicubic" or "bilinear", with antialiasing.
     """
@@ -48,7 +48,7 @@ AS_IS = Transform()
 
 
 class Normalise(nn.Module):
-    """Images in [-1, 1] as a network trained on `((x + 1) / 2 - mean) / std` wants them; one number a channel."""
+    """Images in [-1, 1] as a network trained on `((x + 1) / 2 - mean) / std` wants them; one number per channel."""
 
     mean: torch.Tensor
     std: torch.Tensor

@@ -1,4 +1,4 @@
-"""Weights of networks from files: safetensors only, errors that say what to do, and a hash to tell them apart."""
+"""Weights of networks from files: safetensors only, errors that say what to do, and a hash to distinguish them."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def check_weights(path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file. Raises ValueError if it is none, or broken."""
+    """Tensors of a safetensors file. Raises ValueError if it is another file, or broken."""
     check_weights(Path(path))
     try:
         return load_file(path)
@@ -39,7 +39,7 @@ def with_weights(name: str, build: Callable[[], T]) -> T:
         return build()
     except Exception as error:  # each library, and each hub, raises its own
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"cannot load {name}: {reason}; without a network, give the path of its weights") from error
+        raise ValueError(f"cannot load {name}: {reason}; offline, give the path of its weights") from error
 
 
 def weights_sha256(module: torch.nn.Module) -> str:

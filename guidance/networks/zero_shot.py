@@ -1,7 +1,7 @@
-"""Classes told by text: the image tower of a CLIP model with one embedding for each class (arXiv 2103.00020).
+"""Zero-shot classifiers: the image tower of a CLIP model with one text embedding for each class (arXiv 2103.00020).
 
-With it a text-to-image pipeline is guided towards one of a set of prompts: the class of an image is the number of its
-prompt in that set.
+It guides a text-to-image pipeline towards one of a set of prompts: the class of an image is the index of its prompt in
+that set.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ def class_embeddings(
     Args:
         embed_texts: texts -> (N, D) embeddings of any length.
         classes: K names of classes, or whole prompts with the template "{}".
-        templates: prompts with {} where the class stands.
+        templates: prompts with {} for the class.
 
     Raises:
         ValueError: fewer than two classes, a class given twice, or a template without {}.
@@ -27,7 +27,7 @@ def class_embeddings(
     if len(classes) < 2 or len(set(classes)) != len(classes):
         raise ValueError(f"a zero-shot classifier needs two or more classes, each once, got {list(classes)}")
     if wrong := [template for template in templates if "{}" not in template]:
-        raise ValueError(f"a template has {{}} where the class stands, {wrong[0]!r} has not")
+        raise ValueError(f"a template must contain {{}} for the class, got {wrong[0]!r}")
     means = []
     for name in classes:  # one class at a time: a thousand classes with eighty templates would not fit in memory
         embeddings = embed_texts([template.replace("{}", name) for template in templates])
@@ -36,12 +36,12 @@ def class_embeddings(
 
 
 class ZeroShot(nn.Module):
-    """Images (B, 3, H, W) as the image tower wants them -> logits (B, K): scaled cosines with the classes.
+    """Images (B, 3, H, W) prepared for the image tower -> logits (B, K): scaled cosines with the classes.
 
     Args:
         tower: images -> embeddings (B, D), or a tuple that begins with them.
         embeddings: (K, D) unit vectors, see `class_embeddings`.
-        scale: factor on the cosines, 100 for CLIP; its inverse is the temperature that the model was trained to.
+        scale: factor on the cosines, 100 for CLIP; the inverse of the temperature that training ended with.
     """
 
     embeddings: torch.Tensor

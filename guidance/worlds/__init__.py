@@ -1,4 +1,4 @@
-"""Two small worlds that ship with the toolkit, so that guidance can be measured offline on trained models."""
+"""Small worlds that ship with the package, so that guidance can be measured offline on trained models."""
 
 from typing import TYPE_CHECKING
 

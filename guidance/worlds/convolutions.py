@@ -1,4 +1,4 @@
-"""What the classifiers of both worlds look with."""
+"""The convolutional trunk of the worlds' classifiers."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Reads handwritten digits of 8 x 8 pixels: guides as an off-the-shelf classifier, or judges what others guided."""
+"""A classifier of handwritten digits of 8 x 8 pixels: it guides as an off-the-shelf classifier, or judges images."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin

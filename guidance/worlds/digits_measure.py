@@ -9,13 +9,13 @@ from .digits_classifier import DigitsClassifier
 
 
 def label(seed: int) -> int:
-    """The class that belongs to `seed`: classes in rotation, so any run of seeds has them in equal shares."""
+    """The class of `seed`: classes in rotation, so consecutive seeds have them in equal shares."""
     return seed % len(DIGITS)
 
 
 @torch.inference_mode()
 def measure(judge: DigitsClassifier, images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
-    """What the judge reads in images (B, 1, 8, 8) in [0, 1], drawn for the classes of B seeds.
+    """What the judge measures in images (B, 1, 8, 8) in [0, 1], drawn for the classes of B seeds.
 
     Returns:
         `features` (B, width) float32, and `accuracy` (B,) bool, whether the digit is the one that was asked for.

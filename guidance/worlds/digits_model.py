@@ -24,5 +24,5 @@ def build_transformer(width: int = 64, layers: int = 4) -> DiTTransformer2DModel
 
 
 def build_scheduler() -> DDPMScheduler:
-    """DDPM with the cosine schedule, which leaves small images something to see for longer than the linear one."""
+    """DDPM with the cosine schedule, which destroys small images later than the linear one."""
     return DDPMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon")

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from ..core.files import write_atomic
 
 
-SIZE = 64  # pixels a side
+SIZE = 64  # pixels per side
 STYLES = {"3d": "fluent-emoji", "flat": "fluent-emoji-flat", "noto": "noto", "twemoji": "twemoji"}
 _FLUENT = ("3d", "flat")
 _TONES = ("light", "medium-light", "medium", "medium-dark", "dark")

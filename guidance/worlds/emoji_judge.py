@@ -1,4 +1,4 @@
-"""Reads name and style of an image of the emoji world: measures alignment, gives features for Frechet distance."""
+"""A classifier of name and style in the emoji world: measures alignment, gives features for the Frechet distance."""
 
 from collections.abc import Sequence
 

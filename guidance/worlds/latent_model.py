@@ -1,4 +1,4 @@
-"""A checkpoint in Stable Diffusion 3's format, small: its parts are of stock classes, so stock code loads them."""
+"""A small checkpoint in Stable Diffusion 3's format: its parts have stock classes, so stock code loads them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Parts:
     """The sizes of a checkpoint's networks; the methods build them, with random weights.
 
     Attributes:
-        size: pixels a side of an image; latents have a quarter.
+        size: pixels per side of an image; latents have a quarter.
         text_tokens: of the longest caption, begin and end of text included.
         text_width, text_layers, text_heads: of both text encoders; Stable Diffusion 3 reads the last layer but one.
     """

@@ -1,4 +1,4 @@
-"""Reads the attributes of images of the shapes world: measures alignment, gives features for Frechet distance."""
+"""A classifier of attributes in the shapes world: measures alignment, gives features for the Frechet distance."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin

@@ -21,7 +21,7 @@ def caption(seed: int) -> str:
 
 @torch.inference_mode()
 def measure(classifier: ShapesClassifier, images: torch.Tensor, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
-    """What the classifier reads in images (B, 3, 32, 32) in [0, 1], drawn for the captions of B seeds.
+    """What the classifier measures in images (B, 3, 32, 32) in [0, 1], drawn for the captions of B seeds.
 
     Returns:
         `features` (B, width) float32, and `alignment` (B,) bool, whether every attribute is as the caption asks.

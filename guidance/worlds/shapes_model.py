@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from huggingface_hub import ModelCardData
 from transformers import CLIPTokenizer
 
 from ..core.files import write_atomic
@@ -33,7 +35,9 @@ def build_tokenizer() -> CLIPTokenizer:
     )
 
 
-def write_card(folder: Path, text: str, facts: dict) -> None:
-    """The checkpoint's README.md: `text`, then `facts` as JSON."""
-    card = f"{text}\n\n```json\n{json.dumps(facts, indent=1)}\n```\n"
+def write_card(folder: Path, text: str, facts: dict, **data: Any) -> None:
+    """The checkpoint's README.md: front matter with `data` (see `huggingface_hub.ModelCardData`), `text`, then `facts`
+    as JSON."""
+    front = ModelCardData(**({"license": "apache-2.0", "language": "en"} | data)).to_yaml()
+    card = f"---\n{front}\n---\n\n{text}\n\n```json\n{json.dumps(facts, indent=1)}\n```\n"
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(card, encoding="utf-8"))

@@ -1,7 +1,8 @@
 """Costs in ratios, each pair measured in one run, interleaved, so that a noisy machine disturbs both sides alike.
 
     python -m scripts.benchmarks overhead --json out/overhead.json       # an attachment against the plain pipeline
-    python -m scripts.benchmarks skipped --json out/skipped.json         # passes that nobody reads are not run
+    python -m scripts.benchmarks first_step --json out/first_step.json   # to infer a family, to check it
+    python -m scripts.benchmarks skipped --json out/skipped.json         # unread passes are not run
     python -m scripts.benchmarks threads --json out/threads.json         # one network in many threads: all equal
     python -m scripts.benchmarks families --json out/families.json       # the same for many families, and modular
     python -m scripts.benchmarks evaluation --json out/evaluation.json   # Frechet distance against other libraries
@@ -15,11 +16,12 @@
 import argparse
 import sys
 
-from scripts.benchmarks import classifier, evaluation, families, overhead, rigid, skipped, threads, trust
+from scripts.benchmarks import classifier, evaluation, families, first_step, overhead, rigid, skipped, threads, trust
 
 
 BENCHMARKS = {
     "overhead": overhead.BENCHMARK.main,
+    "first_step": first_step.BENCHMARK.main,
     "skipped": skipped.BENCHMARK.main,
     "families": families.BENCHMARK.main,
     "evaluation": evaluation.BENCHMARK.main,

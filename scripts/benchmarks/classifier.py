@@ -3,9 +3,9 @@
     python -m scripts.benchmarks classifier --json out/classifier.json     # about a minute on two cores
 
 Each pipeline runs plainly; guided by logits that are linear in the estimate, one matrix product, whose backward pass
-costs next to nothing, so that what is left is the callback's own; and, for digits, guided by the classifier that ships.
-The shapes pipeline works in latents, which that linear classifier sees as they are: nothing is decoded. The networks
-are small, so a real one is loaded less by what does not depend on its size; `callback_us_a_step` is what a step takes.
+costs next to nothing, so the rest is the callback's own cost; and, for digits, guided by the classifier that ships.
+The shapes pipeline works in latents, which that linear classifier takes directly: nothing is decoded. The networks are
+small, so the fixed cost is a smaller share for a real one; `callback_us_a_step` is that fixed cost per step.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m scripts.benchmarks evaluation --json out/evaluation.json     # about five minutes on two cores
 
 Each measurement runs in a process of its own, on the same features, made from one seed in batches: the statistics of
-both sides in one pass, then the distance. Memory is the most that the process held above what it held once its
-libraries were loaded. torch-fidelity's way needs all features at once, so they are held there, and only there.
+both sides in one pass, then the distance. Memory is the peak above what the process held once its libraries were
+loaded. torch-fidelity needs all features at once, so only its process holds them.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 50_000], help="feature vectors a side")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000, 50_000], help="features per side")
     parser.add_argument("--dim", type=int, default=2048, help="dimensions (default 2048)")
     parser.add_argument("--batch", type=int, default=64, help="vectors at once (default 64)")
 

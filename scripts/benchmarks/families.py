@@ -1,8 +1,8 @@
 """How much time does attached RAAG take, against the plain pipeline and against Modular Diffusers?
 
-Each family runs in several ways on the same random weights and the same noise, one after the other in every round, the
-order turning; what is reported is the median, over the rounds, of the ratio of two times of the same round. The
-networks are small, so a real one is loaded less by what does not depend on its size. About five minutes on two cores.
+Each family runs in several ways on the same random weights and the same noise, one after the other in every round, in
+rotating order; the result is the median over the rounds of the ratio of two times of one round. The networks are small,
+so fixed costs are a smaller share for a real one. About five minutes on two cores.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python -m scripts.benchmarks overhead --json out/overhead.json
 
-The shapes checkpoint, and tiny networks that leave little else to time. The ratio is the median over rounds of all ways
-in turns; microseconds a step come from the fastest call of each way, which other work on the machine disturbs least.
+The shapes checkpoint, and tiny networks, in which the attachment is most of the time. The ratio is the median over
+rounds of all ways in turns; microseconds per step come from the fastest call of each way, which other work on the
+machine disturbs least.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Images a second through RIGID: ours against the published computation with the same encoder, interleaved.
+"""Images per second through RIGID: ours against the published computation with the same encoder, interleaved.
 
     python -m scripts.benchmarks rigid --json out/rigid.json
 
@@ -42,7 +42,7 @@ def ours(encoder: Encoder, images: torch.Tensor, draws: int, batch: int) -> torc
 
 
 def peak_mib(args: argparse.Namespace, count: int, draws: int) -> float:
-    """The most that a process scoring `count` images, made one batch at a time, ever holds."""
+    """Peak memory of a process that scores `count` images, made one batch at a time."""
     command = [sys.executable, "-m", "scripts.benchmarks.rigid"]
     command += map(str, (count, draws, args.encoder, args.size, args.batch))
     return float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[-1])
@@ -77,7 +77,7 @@ def rows(args: argparse.Namespace) -> Iterator[dict]:
 
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default="random:vit_small_patch16_224", help="see load_encoder")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side (default 224)")
+    parser.add_argument("--size", type=int, default=224, help="pixels per side (default 224)")
     parser.add_argument("--draws", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--images", type=int, default=16, help="images a round (default 16)")
     parser.add_argument("--batch", type=int, default=16, help="images that the encoder sees at once (default 16)")

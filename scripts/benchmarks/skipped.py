@@ -1,10 +1,10 @@
-"""What it saves that a pass nobody reads is not run: an interval over half of the steps, against CFG in all of them.
+"""What skipping unread unconditional passes saves: an interval over half of the steps, against CFG in all of them.
 
     python -m scripts.benchmarks skipped --json out/skipped.json     # some minutes on one core
 
 In one run, in turns: the plain pipeline with CFG, the same call without CFG, and the interval with and without its
 skipped passes. With r = time without CFG / time with CFG, half of the steps without an unconditional pass take
-(1 + r) / 2 of the time, and the attachment its fixed cost a step, which shows where the network is tiny.
+(1 + r) / 2 of the time, plus the attachment's fixed cost per step, which shows where the network is tiny.
 """
 
 import argparse

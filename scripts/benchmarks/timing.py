@@ -1,4 +1,4 @@
-"""Ratios of times that a noisy machine disturbs little: every way runs once a round, in turning order."""
+"""Ratios of times that a noisy machine disturbs little: every way runs once per round, in rotating order."""
 
 import resource
 import statistics

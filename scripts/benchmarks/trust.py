@@ -5,8 +5,8 @@
 The cost is the share of a run's time that it spends inside the checks: the lock of the folder, the hashes of the
 pipeline's weights, the settings and versions, the sweep for leftovers, the checksum of every chunk of measurements, and
 the reading of every image file that is there already. A clock runs around exactly those functions, so the machine's
-noise disturbs the share little. Next to it stands the ratio to the same code with every one of them replaced by
-nothing; both ways run in turns, in one process. Values are medians over rounds.
+noise disturbs the share little. In addition there is the ratio to the same code with all of them replaced by no-ops;
+both ways run in turns, in one process. Values are medians over rounds.
 """
 
 import argparse
@@ -87,7 +87,7 @@ class Clock:
 
 @contextlib.contextmanager
 def replaced(checks: Mapping[tuple[object, str], Callable]) -> Iterator[None]:
-    """Other functions in the place of the checks."""
+    """Other functions in place of the checks."""
     with contextlib.ExitStack() as stack:
         for (owner, name), function in checks.items():
             stack.enter_context(patch.object(owner, name, function))

@@ -1,6 +1,6 @@
 """Make the results in docs/results again, each by its own command, and then the tables of the documents.
 
-python -m scripts.studies                    # every study; a killed one goes on where it stopped
+python -m scripts.studies                    # every study; a killed one resumes where it stopped
 python -m scripts.studies --benchmarks       # every benchmark, on a quiet machine
 python -m scripts.studies --only raag elucd
 python -m scripts.studies --list             # what makes what
@@ -55,10 +55,13 @@ COMMANDS = (
     Command(("calibration",), "diffusion_guidance", ("calibrate", "--out", f"{RESULTS}/calibration.json")),
     Command(("upstream",), "scripts.studies.upstream_tests", ("$DIFFUSERS", "--json", f"{RESULTS}/upstream.json")),
     Command(("coverage",), "scripts.studies.coverage", ("--diffusers-tests", "$DIFFUSERS")),
+    Command(("coverage-check",), "scripts.studies.coverage_alarms", ("--diffusers-tests", "$DIFFUSERS")),
     # The last one needs rendered images, and fails without them.
     *(Command(study.results(), f"scripts.studies.{name}") for name, study in STUDIES.items()),
     _benchmark("overhead", "overhead"),
+    _benchmark("first_step", "first_step"),
     _benchmark("skipped", "skipped"),
+    _benchmark("threads", "threads"),
     _benchmark("benchmark_families", "families"),
     _benchmark("benchmark_evaluation", "evaluation"),
     _benchmark("benchmark_rigid", "rigid", "--rounds", "5", "--images", "8", "--batch", "8"),

@@ -5,7 +5,7 @@
 
 Each class runs on a tiny random instance, in a process of its own: one of the suite's, else the dummy pipeline of
 diffusers' own tests, which ship with its repository only, else one made of the components of a class that is built
-alike; so do the pipelines of the repository's examples/community, whose files are run. A row a class is appended to
+alike; so do the pipelines of the repository's examples/community, whose files are run. One row per class is appended to
 docs/results/coverage.jsonl (not kept) as it is found, so that a killed run goes on; in the end they are written to
 docs/results/coverage.json.
 """
@@ -126,7 +126,7 @@ def embedding(meta: dict, rows: list[dict]) -> str:
 
 
 def table(meta: dict, rows: list[dict], community: bool = False) -> str:
-    """A line a class of diffusers, or of its examples/community."""
+    """One line per class of diffusers, or of its examples/community."""
     rows = [row | {"reason": _reason(row)} for row in rows if is_community(row) == community]
     return markdown_table(
         sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"])), COLUMNS, digits=2

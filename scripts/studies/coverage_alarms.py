@@ -38,7 +38,7 @@ from .coverage_classes import guided_classes, tests_by_class
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OUTCOMES = ("passes", "false alarm", "cannot run")
+OUTCOMES = ("passes", "false alarm", "cannot run", "not run")
 
 
 def wrong(tiny: Tiny) -> list[dict]:
@@ -61,12 +61,19 @@ def wrong(tiny: Tiny) -> list[dict]:
 
 def precisions(kind: type, checkout: Path, tested: dict[str, list[str]], instance: str) -> dict:
     """What the check says of the right family of `kind` in each precision."""
-    case = next(make() for name, make in makers(kind, checkout, tested) if name == instance)
-    family, row = None, {}
-    for name, dtype in DTYPES.items():
-        family = family or _family(case)
-        row |= _in(_cast(case, dtype), family, name)
-    return {"kind": "right", **row}
+    reason = f"there is no instance {instance!r}"
+    for make in [make for name, make in makers(kind, checkout, tested) if name == instance]:
+        try:
+            case = make()
+            family = _family(case)
+        except Exception as error:  # of several instances by that name, one runs
+            reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+            continue
+        row: dict = {}
+        for name, dtype in DTYPES.items():
+            row |= _in(_cast(case, dtype), family, name)
+        return row
+    return {"result": "not run", "reason": reason}
 
 
 def _family(case: Case) -> Family:
@@ -100,7 +107,7 @@ def _cast(case: Case, dtype: torch.dtype) -> Case:
 
 
 def facts_table(meta: dict, rows: list[dict]) -> str:
-    """A line a wrong fact, a column a family."""
+    """One line per wrong fact, one column per family."""
     letters = {"refused": "refused", "no effect": "-", "believed": "**believed**"}
     found: dict[str, dict] = {}
     counted = Counter[tuple[str, str]]()
@@ -113,7 +120,7 @@ def facts_table(meta: dict, rows: list[dict]) -> str:
 
 def alarms_table(meta: dict, rows: list[dict]) -> str:
     """How many right families pass in each precision."""
-    found = {name: Counter(row.get(name) for row in rows if row["kind"] == "right") for name in DTYPES}
+    found = {name: Counter(row.get(name, "not run") for row in rows if row["kind"] == "right") for name in DTYPES}
     lines = [{"the check": outcome} | {name: found[name][outcome] for name in DTYPES} for outcome in OUTCOMES]
     return markdown_table(lines, ("the check", *DTYPES))
 
@@ -145,7 +152,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tqdm(todo, unit="class") as progress, path.open("a", encoding="utf-8") as file:
         for name in progress:
             progress.set_description(name)
-            rows[name] = alone(name, partial(precisions, classes[name], checkout, tested, right[name]), args.limit)
+            rows[name] = {"kind": "right"} | alone(
+                name, partial(precisions, classes[name], checkout, tested, right[name]), args.limit
+            )
             file.write(json.dumps(rows[name]) + "\n")
             file.flush()
     tiny = [tiny for tiny in FAMILIES if tiny.name in TEN]

@@ -1,7 +1,7 @@
 """Which objective of DiffIER lowers the error, at what cost, and which widens the range of good weights.
 
-Every row has as many network evaluations as plain guidance of its budget, on the same seeds. A backward pass is none,
-so `gradient` is also measured with its backward pass counted as two evaluations, and every kind is timed next to plain
+Every row has as many network evaluations as plain guidance of its budget, on the same seeds. A backward pass does not
+count, so `gradient` is also measured with it counted as two evaluations, and every kind is timed next to plain
 guidance. Two minutes a world on a GPU; on two cores half an hour for digits and some hours for shapes:
 
     python -m scripts.studies.diffier_objectives
@@ -55,7 +55,7 @@ def cost(steps: int, settings: Mapping) -> int:
 
 
 def row(kind: str, weight: float, budget: int, settings: Mapping) -> dict:
-    """What tells a row from others, with the most steps that cost at most `budget` evaluations."""
+    """What distinguishes a row, with the most steps that cost at most `budget` evaluations."""
     steps = max(count for count in range(1, budget + 1) if cost(count, settings) <= budget)
     method = "diffier" if settings else "cfg"
     return {"kind": kind, "method": method, "weight": weight, "budget": budget, "steps": steps, **settings}

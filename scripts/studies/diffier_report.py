@@ -35,7 +35,7 @@ def best_rows(rows: Sequence[Mapping]) -> list[dict]:
 
 
 def spread(part: Sequence[Mapping]) -> dict:
-    """The range of weights in which a curve is within 20 % of its best, by distances less their bias.
+    """The range of weights in which a curve is within 20 % of its best, by distances minus their bias.
 
     The bias of few images is the same for all weights, and so would widen the range of any curve.
     """
@@ -104,7 +104,7 @@ def best_table(rows: Sequence[Mapping], others: Sequence[str] = ("cfg", "raag", 
 
 
 def varied_table(rows: Sequence[Mapping]) -> str:
-    """The settings of DiffIER that are no curve, next to CFG and those that are, at the same weights."""
+    """The settings of DiffIER without a curve, next to CFG and those with one, at the same weights."""
     places = {(each["weight"], each["budget"]) for each in rows if not curve(each)}
     part = [
         each for each in rows if (each["weight"], each["budget"]) in places and each["method"] in ("cfg", "diffier")

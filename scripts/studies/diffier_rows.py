@@ -26,7 +26,7 @@ DEFAULT = {"iterations": 1, "step_size": 0.5, "objective": "pair", "reuse": Fals
 KINDS = {"": {}, ", renoise": {"objective": "renoise", "step_size": 0.8}, ", reuse": {"reuse": True}}
 #: What curves are compared at -> the field with a row's difference to the same guidance without DiffIER.
 DIFFERENCE = {"budget": "difference", "steps": "difference_at_equal_steps"}
-#: What tells one row from others.
+#: What distinguishes the rows.
 FIELDS = ("method", "weight", "budget", "steps", *DEFAULT)
 
 

@@ -23,7 +23,7 @@ STEPS = 3
 COLUMNS = {
     "family": "family",
     "pipeline": "pipeline",
-    "calls": "calls a step",
+    "calls": "calls per step",
     "identity_error": "identity error",
     "identity_error_bfloat16": "in bfloat16",
     "denoise_error": "evaluated again",

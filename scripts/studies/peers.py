@@ -1,4 +1,7 @@
-"""Every way of guidance on the same seeds in one run, ours and diffusers' own: docs/results/peers.json and its plots.
+"""Every way of guidance on the same seeds in one run, ours and diffusers' own.
+
+    peers-digits    the digits, in pixels, by DDIM
+    peers-shapes    the shapes, in latents, by a flow model
 
 In each world all have the same number of network evaluations (one gives both predictions), so what looks ahead takes
 fewer steps; only what compares with a changed network has as many steps, and an evaluation more in each (`nfe` tells).
@@ -6,7 +9,7 @@ Weights mean different things to different methods, so each row stands next to p
 weight. A guider of diffusers has its own defaults except for the weight. Two hours on two cores:
 
     python -m scripts.studies.peers
-    python -m scripts.studies.peers --worlds digits --samples 100 --out out/quick.json     # a quick look
+    python -m scripts.studies.peers --reports peers-digits --samples 100 --out out/quick.json     # a quick look
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +29,11 @@ SAMPLES = 1000
 BATCH = 125
 
 
-def measure(run: Run) -> tuple[dict, list[dict]]:
-    count, rows = run.samples or SAMPLES, []
-    for name in run.worlds:
-        rows += [{"world": name, **row} for row in measure_world(name, run, count)]
-    facts = {"samples": count, "seeds": span(count), "dtype": DTYPE, "raag_alpha": RAAG_ALPHA}
+def measure(name: str, run: Run) -> tuple[dict, list[dict]]:
+    """The facts and rows of a world."""
+    count = run.samples or SAMPLES
+    rows = [{"world": name, **row} for row in measure_world(name, run, count)]
+    facts = {"samples": count, "seeds": span(count), "dtype": DTYPE[name], "raag_alpha": RAAG_ALPHA}
     return facts | {"raag_published": PUBLISHED}, rows
 
 
@@ -70,22 +73,14 @@ def _as_alignment(row: dict) -> dict:
     return {name.replace("accuracy", "alignment"): value for name, value in row.items()}
 
 
-STUDY = Study(
-    __doc__,
-    (
-        Report(
-            "peers",
-            measure,
-            (
-                Table("docs/peers.md", "ranked", "peers", of_rows(ranked_table)),
-                Table("docs/peers.md", "peers", "peers", of_rows(best_table)),
-            ),
-            {f"-{world}": partial(plot, world) for world in WEIGHTS},
-        ),
-    ),
-    samples=str(SAMPLES),
-    worlds=tuple(WEIGHTS),
-)
+def report(world: str) -> Report:
+    name = f"peers-{world}"
+    tables = (("ranked", ranked_table), ("as it is", best_table))
+    shown = [Table("docs/peers.md", f"{world} {mark}", name, of_rows(render)) for mark, render in tables]
+    return Report(name, partial(measure, world), shown, {"": plot})
+
+
+STUDY = Study(__doc__, tuple(map(report, WEIGHTS)), samples=str(SAMPLES))
 
 if __name__ == "__main__":
     STUDY.main()

@@ -41,7 +41,10 @@ class Drawn:
 
 
 def difference_at_equal_weight(ours: Drawn, curve: Sequence[Drawn]) -> list[Estimate]:
-    """Our values minus those of plain guidance at our effective weight, linear between the points of `curve` around it.
+    """Our values minus those of plain guidance at our effective weight, between the points of `curve` around it.
+
+    Between two points it is the polynomial through them and their next neighbours: its values bend, and a straight line
+    would lie above them and flatter us.
 
     Effective weights are uncertain too: each replicate of the jackknife has its own, and its own place on the curve.
 
@@ -50,15 +53,15 @@ def difference_at_equal_weight(ours: Drawn, curve: Sequence[Drawn]) -> list[Esti
         not extended, or without a weight.
     """
     curve = sorted((each for each in curve if np.isfinite(each.weight[0])), key=lambda each: each.weight[0])
-    around = [(a, b) for a, b in pairwise(curve) if a.weight[0] <= ours.weight[0] <= b.weight[0]]
-    if not around:
+    places = [i for i, (a, b) in enumerate(pairwise(curve)) if a.weight[0] <= ours.weight[0] <= b.weight[0]]
+    if not places:
         return []
-    low, high = around[0]
-    share = (ours.weight - low.weight) / (high.weight - low.weight)
+    near = curve[max(0, places[0] - 1) : places[0] + 3]
+    shares = _shares(ours.weight, np.stack([each.weight for each in near]))
     estimates = []
     for name in ("frechet", "alignment"):
-        own, at_low, at_high = (getattr(each, name) for each in (ours, low, high))
-        estimates.append(_estimate(f"{name}_difference", own - (1 - share) * at_low - share * at_high, ours.samples))
+        theirs = (shares * np.stack([getattr(each, name) for each in near])).sum(0)
+        estimates.append(_estimate(f"{name}_difference", getattr(ours, name) - theirs, ours.samples))
     return estimates
 
 
@@ -70,6 +73,12 @@ def difference(ours: Drawn, other: Drawn, name: str) -> Estimate:
 def _estimate(name: str, values: np.ndarray, samples: int) -> Estimate:
     interval, _ = jackknife(float(values[0]), values[1:].tolist())
     return Estimate(name, float(values[0]), interval, samples)
+
+
+def _shares(place: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Lagrange's: (P, R), what each of P points (P, R) counts for at `place` (R,), of R curves."""
+    others = [np.delete(points, i, 0) for i in range(len(points))]
+    return np.stack([np.prod((place - rest) / (own - rest), 0) for own, rest in zip(points, others, strict=True)])
 
 
 def _means(values: np.ndarray, parts: int) -> np.ndarray:

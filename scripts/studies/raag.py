@@ -53,13 +53,13 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
-    facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
+    facts = f"{meta['samples']} images per row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
     columns = ["method", "weight", "w_max", "alpha", "steps", "alignment", "frechet"]
     return facts + markdown_table(rows, columns, digits=3)
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """Alignment against Frechet distance, a panel a step count: one curve for CFG, one for each alpha of RAAG.
+    """Alignment against Frechet distance, one panel per step count: one curve for CFG, one for each alpha of RAAG.
 
     Rows far outside would hide the others, and are left out.
     """

@@ -20,7 +20,7 @@ BETA = 0.2  # of the residuals of ESRGAN's dense blocks
 
 @torch.inference_mode()
 def esrgan(folder: Path, images: torch.Tensor) -> torch.Tensor:
-    """Images (B, 3, H, W) in [0, 1] with four times the pixels a side, by the layers of a Keras file in `folder`.
+    """Images (B, 3, H, W) in [0, 1] with four times the pixels per side, by the layers of a Keras file in `folder`.
 
     Raises:
         ValueError: a kind of layer that ESRGAN does not have.

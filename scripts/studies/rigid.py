@@ -1,4 +1,4 @@
-"""RIGID on what can be had without a foundation model: docs/results/rigid.json and its plot.
+"""RIGID without a foundation model: docs/results/rigid.json and its plot.
 
 Real images against generated ones, through the encoder of scripts/training/encoder.py, through the same one with
 random filters, and through a random vision transformer; and as controls real against real and generated against
@@ -120,7 +120,7 @@ def markdown(rows: list[dict]) -> str:
 
 
 def plot(path: Path, rows: list[dict]) -> None:
-    """AUROC of the trained encoder, chosen settings, over the corruptions: a line a pair, with intervals."""
+    """AUROC of the trained encoder, chosen settings, over the corruptions: one line per pair, with intervals."""
     shown = [row for row in rows if row["encoder"] == "trained" and row["setting"] == "chosen" and not row["control"]]
     figure = canvas(9, 4.6)
     axes = figure.subplots()

@@ -1,10 +1,10 @@
-"""RIGID with an ImageNet network as its encoder, and what lost sharpness alone explains: docs/results/rigid-real.json.
+"""RIGID with an ImageNet network as its encoder, and how much sharpness alone explains: docs/results/rigid-real.json.
 
 Photographs of scikit-image and scikit-learn against ESRGAN and a DCGAN, rendered emoji against those that the emoji
 checkpoint draws, and styles of emoji against one another. Both sides of a row have one size and are written as JPEG 90.
-Every row has the controls: `bicubic`, the real side against itself made smaller and larger again, which nobody
-generated; `random`, the same network with random weights; `sharpness`, the mean gradient in the place of RIGID's score,
-without a network; and `matched`, the real side blurred until its mean sharpness is that of the other side. Five minutes
+Every row has controls: `bicubic`, the real side against itself at half the size and back, which is not generated;
+`random`, the same network with random weights; `sharpness`, the mean gradient in place of RIGID's score, without a
+network; and `matched`, the real side blurred until its mean sharpness equals the other side's. Five minutes
 on one core, with the packages of real_generators in the folder --work, and emoji rendered by
 scripts/training/emoji_images:
 
@@ -64,7 +64,7 @@ def resized(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def photograph_pairs(folder: Path, count: int) -> list[Pair]:
-    """Pieces of photographs against ESRGAN's of a quarter of their pixels a side, and against faces of the DCGAN."""
+    """Pieces of photographs against ESRGAN's of a quarter of their pixels per side, and against faces of the DCGAN."""
     real = torch.cat([load_patches(split, PATCH)[0] for split in SPLITS])[: count if count < SAMPLES else None]
     faces = dcgan(folder / DCGAN, count)
     upscaled = esrgan(folder / ESRGAN, resized(real, PATCH // 4))

@@ -24,7 +24,7 @@ Sets = dict[str, torch.Tensor]  # "real", and each kind of generated images by n
 
 
 def photographs(split: str, samples: int, assets: Path) -> Sets:
-    """Patches of photographs that the encoder has not seen, and four ways of making such images up."""
+    """Patches of photographs that the encoder has not seen, and four kinds of generated patches."""
     real = spread(load_patches(split)[0], samples)
     vae = load_pipeline(str(assets / "shapes")).vae
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """What a study declares, and the one runner for all: its reports, how each is measured, their tables and plots.
 
-Every command has the same options. What is drawn is kept in --work, so a killed study goes on where it stopped; a quick
+Every command has the same options. What is drawn is kept in --work, so a killed study resumes where it stopped; a quick
 look is `--samples 12 --only FIELD=VALUE --out out/quick.json`.
 """
 
@@ -33,7 +33,7 @@ class Run:
     """What a command line asks for.
 
     Attributes:
-        samples: images a row, or a set; None for the study's own.
+        samples: images per row, or a set; None for the study's own.
         worlds: the names of those to measure.
         only: field -> the values, as text, that rows with this field must have.
         assets, work: where checkpoints are, and where finished rows are kept.
@@ -186,7 +186,7 @@ class Study:
         )
         names = self.results()
         name = names[0]
-        parser.add_argument("--samples", type=int, help=f"images a row, or a set (default {self.samples})")
+        parser.add_argument("--samples", type=int, help=f"images per row, or a set (default {self.samples})")
         if self.worlds:
             parser.add_argument("--worlds", nargs="+", choices=self.worlds, default=self.worlds)
         text = "leave out the rows that have FIELD with another value"
@@ -213,7 +213,7 @@ class World:
 
 
 def load_world(name: str, assets: Path) -> World:
-    """The pipeline of `name` with a deterministic sampler of one evaluation a step, and its subject."""
+    """The pipeline of `name` with a deterministic sampler of one evaluation per step, and its subject."""
     pipe = load_pipeline(str(assets / name), DTYPE[name])
     if name == "digits":
         pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)

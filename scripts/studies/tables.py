@@ -14,6 +14,7 @@ from diffusion_guidance.cli import calibration_report
 from diffusion_guidance.evaluation.report import markdown_table, replace_table
 from scripts.studies import (
     coverage,
+    coverage_alarms,
     diffier,
     diffier_objectives,
     elucd,
@@ -60,6 +61,7 @@ _CLASSIFIER = ("world", "batch", "plain_ms", "callback_ratio", "callback_us_a_st
 _FAMILIES = ("family", "batched", "time_ratio", "modular_guider", "time_ratio_to_modular", "difference_to_modular")
 _SKIPPED = ("network", "steps", "nfe", "nfe_both", "r", "time_ratio", "bound", "difference", "cfg_ms", "skipped_ms")
 _THREADS = ("network", "threads", "guided", "calls", "equal", "others")
+_FIRST_STEP = ("network", "values", "infer_ms", "infer_median_ms", "check_ms", "check_median_ms", "hooks_ms")
 _OVERHEAD = ("network", "batch", "callback", "us_a_step", "time_ratio", "plain_ms", "attached_ms")
 _EVALUATION = ("method", "samples", "dimensions", "frechet", "pictures_per_second", "peak_mib")
 _RIGID = ("draws", "speedup", "pictures_per_second", "peak_mib", "peak_mib_of_eight_times_the_pictures")
@@ -73,6 +75,7 @@ TABLES = (
     Table("docs/rigid.md", "benchmark", "benchmark_rigid", benchmark(*_RIGID)),
     Table("docs/families.md", "overhead", "overhead", benchmark(*_OVERHEAD)),
     Table("docs/guides/servers.md", "threads", "threads", benchmark(*_THREADS)),
+    Table("docs/families.md", "first step", "first_step", benchmark(*_FIRST_STEP)),
     Table("docs/families.md", "skipped", "skipped", benchmark(*_SKIPPED)),
     Table("docs/families.md", "benchmark", "benchmark_families", benchmark(*_FAMILIES)),
     Table("README.md", "covered", "coverage", coverage.sentence),
@@ -80,6 +83,9 @@ TABLES = (
     Table("docs/coverage.md", "one prediction", "coverage", coverage.embedding),
     Table("docs/coverage.md", "classes", "coverage", coverage.table),
     Table("docs/coverage.md", "community", "coverage", partial(coverage.table, community=True)),
+    Table("docs/coverage.md", "wrong facts", "coverage-check", coverage_alarms.facts_table),
+    Table("docs/coverage.md", "false alarms", "coverage-check", coverage_alarms.alarms_table),
+    Table("docs/coverage.md", "other precisions", "coverage-check", coverage_alarms.others_table),
     Table("docs/pipelines.md", "upstream", "upstream", of_rows(upstream_tests.table)),
     Table("docs/evaluation.md", "benchmark", "benchmark_evaluation", benchmark(*_EVALUATION)),
     Table("docs/evaluation.md", "trust", "benchmark_trust", benchmark(*_TRUST)),
@@ -87,7 +93,7 @@ TABLES = (
 
 
 def reports() -> Iterator[Report]:
-    """Those of all studies that have been measured."""
+    """The plots of all studies that have been measured."""
     for study in STUDIES.values():
         yield from (report for report in study.reports if (RESULTS / f"{report.name}.json").exists())
 

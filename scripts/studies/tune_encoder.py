@@ -1,7 +1,7 @@
-"""Choose how the encoder of scripts/training/encoder.py is learnt: docs/results/rigid-tuning.json.
+"""Choose the training settings of scripts/training/encoder.py: docs/results/rigid-tuning.json.
 
-Each way is learnt on the training photographs, and the detector is measured on the validation photographs alone, at
-every noise level and with both methods. No test photograph is looked at. About four minutes on one core:
+Each setting is trained on the training photographs, and the detector is measured on the validation photographs only, at
+every noise level and with both methods. Test photographs are not used. About four minutes on one core:
 
     python -m scripts.studies.tune_encoder
 """

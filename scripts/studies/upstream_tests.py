@@ -4,10 +4,10 @@
     python -m scripts.studies.upstream_tests DIFFUSERS --json docs/results/upstream.json
 
 Those tests ship with diffusers' repository only. They load tokenizers and a configuration from the Hub by name; here
-each name is a folder, made on the spot, that such a name finds first: so no network is needed, and the few tests that
-compare with figures printed for the published vocabularies fail, on the stock class as on ours. The third way also
-attaches guidance to every call: the pipeline's own formula, computed again from the two predictions, so that every
-expectation of the tests must still hold.
+each name is a local folder that is found first. So no network is needed, and the few tests that compare with values
+printed for the published vocabularies fail, on the stock class as on ours. The third way also attaches guidance to
+every call: the pipeline's own formula, computed again from the two predictions, so that every expectation of the tests
+must still hold.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def _enter(hub: Path) -> None:
 
 
 def table(rows: Sequence[dict]) -> str:
-    """The counts, one line a run."""
+    """The counts, one line per run."""
     return markdown_table(rows, ("pipeline", "class", "passed", "failed", "skipped"))
 
 

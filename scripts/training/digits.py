@@ -29,6 +29,9 @@ from diffusion_guidance.worlds.shapes_model import write_card
 from diffusion_guidance.worlds.training import Plan, train
 
 
+CLASSIFIER = {"library_name": "diffusion-guidance", "pipeline_tag": "image-classification", "tags": ["digits"]}
+DATA = {"library_name": "diffusers", "pipeline_tag": "unconditional-image-generation"}
+DATA |= {"tags": ["digits", "class-conditional", "dit"]}
 CARD = """# Digits: a small class-conditional diffusion transformer in pixel space
 
 Draws handwritten digits of 8 x 8 pixels by class, predicting eps. Trained from scratch on scikit-learn's digits by
@@ -69,6 +72,7 @@ def train_classifier(args: argparse.Namespace, name: str, width: int, seed: int,
         f"# Classifier of handwritten digits, trained {kind}\n\n"
         "Made by `scripts/training/digits.py`. Licence Apache-2.0.",
         {"seed": seed, "steps": steps, "held_out_accuracy": accuracy},
+        **CLASSIFIER,
     )
 
 
@@ -123,7 +127,7 @@ def train_model(args: argparse.Namespace) -> None:
     facts = {f"weight_{weight:g}": draw(weight)[1] for weight in (1.0, 2.0)}
     pipe.save_pretrained(args.assets / "digits")
     settings = {name: getattr(args, name) for name in ("seed", "steps", "batch", "learning_rate", "width", "layers")}
-    write_card(args.assets / "digits", CARD, settings | facts)
+    write_card(args.assets / "digits", CARD, settings | facts, **DATA)
     print(facts)
 
 

@@ -34,15 +34,9 @@ from .emoji_sheet import draw_sheet
 from .latent import BiasedJointAttention, TextToLatent, autoencoder_loss, flow_loss, scale_latents
 
 
-CARD = """---
-license: other
-license_name: see-sources
-library_name: diffusers
-pipeline_tag: text-to-image
-tags: [emoji, stable-diffusion-3, flow-matching]
----
-
-# Emoji: a small Stable-Diffusion-3-format text-to-image model
+DATA = {"license": "other", "license_name": "see-sources", "library_name": "diffusers", "pipeline_tag": "text-to-image"}
+DATA |= {"tags": ["emoji", "stable-diffusion-3", "flow-matching"]}
+CARD = """# Emoji: a small Stable-Diffusion-3-format text-to-image model
 
 Draws one emoji of 64 x 64 pixels from a style and a name: "noto avocado", "3d red heart", "flat pizza", "twemoji key".
 Trained from scratch by scripts/training/emoji.py.
@@ -180,7 +174,7 @@ def _write(args: argparse.Namespace, model: TextToLatent, vae: AutoencoderKL, fa
     pipe.vae.register_to_config(_name_or_path="")  # else the config names a folder of this machine
     pipe.save_pretrained(args.assets / "emoji")
     settings = {name: getattr(args, name) for name in ("seed", "names", "width", "layers", "batch")}
-    write_card(args.assets / "emoji", CARD, settings | facts)
+    write_card(args.assets / "emoji", CARD, settings | facts, **DATA)
 
 
 @torch.no_grad()

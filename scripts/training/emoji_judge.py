@@ -1,4 +1,4 @@
-"""Train the judge of the emoji world in assets/: it reads name and style, and never guides. About 20 minutes.
+"""Train the judge of the emoji world in assets/: it classifies name and style, and never guides. About 20 minutes.
 
     python -m scripts.training.emoji_judge --unseen    # first a twin that never sees the held-out pairs, for the card
     python -m scripts.training.emoji_judge             # rendered images: see scripts/training/emoji_images.py
@@ -28,6 +28,8 @@ from diffusion_guidance.worlds.training import Plan, train
 from .emoji_images import CACHE
 
 
+DATA = {"license": "other", "license_name": "see-sources", "library_name": "diffusion-guidance"}
+DATA |= {"pipeline_tag": "image-classification", "tags": ["emoji"]}
 CARD = """# The judge of the emoji world
 
 Reads one of the names that assets/emoji was trained on, and one of four styles, in an image of 64 x 64 pixels. A small
@@ -39,8 +41,8 @@ are in the card of assets/emoji. It has no answer "none of these".
 held-out pairs of the same names.
 
 Accuracy, of all drawings, on images that no training step has drawn: `augmented` (with a seed of its own), and
-`reconstructed` (by the autoencoder of assets/emoji). `unseen`, where it was measured, is the accuracy of a twin on the
-held-out pairs, whose drawings it never saw:"""
+`reconstructed` (by the autoencoder of assets/emoji):"""
+UNSEEN = " `unseen` is the accuracy of a twin on the held-out pairs, whose drawings it never saw:"
 
 
 def augmented(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -137,10 +139,12 @@ def main(arguments: list[str] | None = None) -> None:
     facts = {name: getattr(args, name) for name in ("seed", "names", "steps", "batch")} | {"drawings": len(shown)}
     facts["augmented"] = accuracy(judge, augmented(shown.images, torch.Generator().manual_seed(2**40)), labels)
     facts["reconstructed"] = accuracy(judge, reconstructed(vae, shown.images), labels)
+    text = CARD
     if unseen.exists():
         facts["unseen"] = json.loads(unseen.read_text(encoding="utf-8"))
+        text = f"{CARD[:-1]}.{UNSEEN}"
     write_references(args.assets, shown, captions)
-    write_card(args.assets / "emoji-judge", CARD, facts)
+    write_card(args.assets / "emoji-judge", text, facts, **DATA)
     print(facts)
 
 

@@ -19,6 +19,7 @@ from diffusion_guidance.worlds.photographs import SPLITS, load_patches
 from diffusion_guidance.worlds.shapes_model import write_card
 
 
+DATA = {"library_name": "diffusion-guidance", "pipeline_tag": "image-feature-extraction", "tags": ["rigid"]}
 CARD = """# A small encoder of patches of real photographs
 
 A sparse code of grey 32 x 32 images: filters learnt by spherical k-means from whitened pieces (Coates and Ng, 2012),
@@ -32,7 +33,7 @@ had.
 
 @dataclass(frozen=True)
 class Learning:
-    """How an encoder is learnt.
+    """Settings of the training of an encoder.
 
     Args:
         filters, patch: see `PatchEncoder`.
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     how = Learning(**{name: getattr(args, name) for name in asdict(Learning())})
     learn(load_patches("train")[0], how).half().save_pretrained(args.out)
-    write_card(args.out, CARD, asdict(how) | {"photographs": SPLITS["train"]})
+    write_card(args.out, CARD, asdict(how) | {"photographs": SPLITS["train"]}, **DATA)
     print(args.out)
 
 

@@ -1,4 +1,4 @@
-"""What the training of both latent models shares: losses, the networks as one module, and a cheap attention."""
+"""What the trainings of both latent models share: losses, the networks as one module, and a cheap attention."""
 
 from collections.abc import Callable
 

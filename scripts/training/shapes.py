@@ -28,6 +28,9 @@ from diffusion_guidance.worlds.training import Plan, train
 from .latent import BiasedJointAttention, TextToLatent, autoencoder_loss, flow_loss, scale_latents
 
 
+CLASSIFIER = {"library_name": "diffusion-guidance", "pipeline_tag": "image-classification", "tags": ["shapes"]}
+DATA = {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
+DATA |= {"tags": ["shapes", "stable-diffusion-3", "flow-matching"]}
 CARD = """# Shapes: a small Stable-Diffusion-3-format text-to-image model
 
 Draws two coloured shapes in two quadrants of a 32 x 32 image from an English sentence. Trained from scratch on
@@ -71,6 +74,7 @@ def train_classifier(args: argparse.Namespace) -> None:
         "# Attribute classifier of the shapes world\n\nMade by `scripts/training/shapes.py classifier`, with the "
         "moments of its features on real scenes in reference.safetensors. Licence Apache-2.0.",
         {"seed": args.seed, "steps": plan.steps, "clean_accuracy": accuracy},
+        **CLASSIFIER,
     )
 
 
@@ -166,7 +170,7 @@ def train_transformer(args: argparse.Namespace) -> None:
     pipe.transformer.to(torch.float16)  # halves the file; diffusers loads it as float32 unless asked otherwise
     pipe.save_pretrained(args.assets / "shapes")
     facts = {name: getattr(args, name) for name in ("seed", "width", "layers", "batch", "scenes", "transformer_steps")}
-    write_card(args.assets / "shapes", CARD, facts | figures)
+    write_card(args.assets / "shapes", CARD, facts | figures, **DATA)
 
 
 def main() -> None:

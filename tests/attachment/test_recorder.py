@@ -1,4 +1,4 @@
-"""The recorder beside what else hooks a denoiser: compilation, offloading, casting, caches, adapters."""
+"""The recorder together with what else hooks a denoiser: compilation, offloading, casting, caches, adapters."""
 
 from itertools import pairwise
 
@@ -44,7 +44,7 @@ def test_compiled_in_place(tiny):
     assert relative_error(tiny.draw(pipe), expected) < 1e-6  # compiled before anything is attached
     before = counter.frame_count
     check(tiny, pipe)
-    assert before > 0 and counter.frame_count == before  # attaching compiles nothing anew
+    assert before > 0 and counter.frame_count == before  # attaching recompiles nothing
     torch._dynamo.reset()
 
 

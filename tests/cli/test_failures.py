@@ -111,9 +111,9 @@ def bad_results(folder: Path) -> None:
         "magic": {"identity": {"method": "magic"}},
     }.items():
         (folder / f"{name}.json").write_text(json.dumps({**whole, "identity": {}, **changed}))
-    for name, beside in (("theirs", "[]"), ("half", "{"), ("older", '{"identity": 1}')):
+    for name, settings in (("theirs", "[]"), ("half", "{"), ("older", '{"identity": 1}')):
         (folder / f"{name}.csv").write_text("path\n")
-        (folder / f"{name}.csv.json").write_text(beside)
+        (folder / f"{name}.csv.json").write_text(settings)
     (folder / "numbers.json").write_text("[1, 2]")
     (folder / "unknown.json").write_text('[{"callback": "Nonesuch"}]')
     (folder / "extra.json").write_text('[{"callback": "RAAG", "beta": 1}]')
@@ -284,7 +284,7 @@ EVALUATE = [
     (scored("mixed", "scenes"), "differ in size (2 of 16 x 16, 1 of 16 x 20)"),
     (scored("broken", "scenes"), "no images in broken that can be read"),
     (scored("unfinished", "scenes"), "lacks 64 samples"),
-    (scored("seedless", "scenes"), "is not that of a run"),
+    (scored("seedless", "scenes"), "is not of a run"),
     (scored("few", "few", "--measure", "kid"), "at least 4 samples are needed"),
     (scored("scenes", "nan.npz"), "must be finite"),
     (scored("scenes", "shape.npz"), "does not go with sigma"),
@@ -415,7 +415,7 @@ DETECT = [
     (["score", "real", *ENCODER, "--out", ""], "an empty path"),
     (["score", "real", *ENCODER, "--out", "real"], ".csv or .jsonl"),
     (["score", "real", *ENCODER, "--out", "file/x.csv"], "file"),
-    (["score", "real", *ENCODER, "--out", "theirs.csv"], "no settings of ours"),
+    (["score", "real", *ENCODER, "--out", "theirs.csv"], "not a file of settings"),
     (["score", "real", *ENCODER, "--out", "half.csv"], "cannot read half.csv.json"),
     (["score", "real", *ENCODER, "--out", "older.csv"], "another batch_size"),
     (["calibrate", "real", *ENCODER], "required: --out"),

@@ -92,7 +92,7 @@ def test_an_interrupt_is_130(draw, monkeypatch):
     monkeypatch.setattr(sampling, "generate", interrupted)
     code, _, err, _ = draw()
     assert code == 130
-    assert err.endswith("diffusion-guidance generate: interrupted; the same command goes on where it stopped\n")
+    assert err.endswith("diffusion-guidance generate: interrupted; the same command resumes where it stopped\n")
 
 
 def test_a_fault_of_ours_is_not_called_bad_input(draw, monkeypatch):

@@ -7,7 +7,10 @@ from diffusion_guidance.cli.command import COMMANDS
 
 
 #: What --help never loads: torch, whatever loads torch, and what only work needs.
-SLOW = ("accelerate", "diffusers", "matplotlib", "numpy", "PIL", "safetensors", "sklearn", "torch", "transformers")
+SLOW = (
+    *("accelerate", "diffusers", "gradio", "matplotlib", "numpy", "PIL"),
+    *("safetensors", "sklearn", "torch", "transformers"),
+)
 
 
 def test_help_of_every_command_loads_nothing_slow():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from diffusion_guidance.core.json_files import MAX_JSON_DEPTH, parse_json, read_json
+from diffusion_guidance.core.json_files import MAX_JSON_DEPTH, parse_json, read_json, read_settings_file
 
 
 def test_what_json_reads_is_read(tmp_path):
@@ -40,3 +40,13 @@ def test_files_that_are_not_text_or_too_large(tmp_path):
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(ValueError, match=r"No such file|Is a directory"):
             read_json(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("[1]", "is not a file of settings; ask"), ("{", "cannot read .*; ask")])
+def test_settings_are_an_object_or_refused_with_what_to_do(tmp_path, text, message):
+    path = tmp_path / "x.json"
+    path.write_text('{"a": 1}')
+    assert read_settings_file(path, "ask") == {"a": 1}
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_settings_file(path, "ask")

@@ -58,7 +58,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 
 def test_errors():
     for wrong in ([], [float("nan")], [[1.0]]):
-        with pytest.raises(ValueError, match="one finite number an image"):
+        with pytest.raises(ValueError, match="one finite number per image"):
             detection_figures(torch.tensor(wrong), torch.ones(3))
     with pytest.raises(ValueError, match="unknown corruption 'x'"):
         corrupt(torch.rand(1, 3, 8, 8), "x")

@@ -116,9 +116,9 @@ def test_errors():
     for rate in (0, -0.1, 0.6, float("nan")):
         with pytest.raises(ValueError, match="false-positive rate lies above 0"):
             calibrate(scores(100), rate, IDENTITY)
-    with pytest.raises(ValueError, match="one finite number an image"):
+    with pytest.raises(ValueError, match="one finite number per image"):
         calibrate([float("nan")] * 100, 0.1, IDENTITY)
-    with pytest.raises(ValueError, match="one finite number an image"):
+    with pytest.raises(ValueError, match="one finite number per image"):
         calibrate(torch.rand(100, 2), 0.1, IDENTITY)
     with pytest.raises(ValueError, match="unsure_rate"):
         calibrate(scores(100), 0.1, IDENTITY, unsure_rate=0.05)

@@ -1,4 +1,4 @@
-"""What the documents' examples run with: tiny networks in the place of those that would be downloaded."""
+"""What the documents' examples run with: tiny networks in place of those that would be downloaded."""
 
 import inspect
 import zlib

@@ -31,7 +31,7 @@ def run(guidance, steps: int, weight: float = 2.0, pipe=None) -> tuple[torch.Ten
 
 
 def velocity(x, t: float, label: int, weight: float):
-    """Guided exact velocity at one point x (6,) in float64, written anew."""
+    """Guided exact velocity at one point x (6,) in float64, written independently."""
     means = MEANS.double()
     variance = (1 - t) ** 2 * 0.3**2 + t**2
 
@@ -76,7 +76,7 @@ def test_the_converged_iteration_is_the_implicit_euler_step():
             solved = root(residual, end[k].double().numpy() + 0.1, tol=1e-12)
             assert solved.success
             assert abs(end[k].double() - torch.as_tensor(solved.x)).max() < 1e-5
-            assert abs(residual(x.numpy())).max() > 0.1  # the explicit point is no solution
+            assert abs(residual(x.numpy())).max() > 0.1  # the explicit point is not a solution
 
 
 def test_global_error_falls_with_the_order_that_theory_says():
@@ -254,7 +254,7 @@ def test_the_window_and_the_last_step():
 
 
 def test_it_iterates_what_stands_before_it():
-    """Beside RAAG the fixed point is that of RAAG's prediction."""
+    """With RAAG it is the fixed point of RAAG's prediction."""
     seen = []
 
     def watch(step, proceed):

@@ -26,5 +26,5 @@ def test_a_failing_library_is_told_in_one_line():
     def build():
         raise OSError("no such\nhost")
 
-    with pytest.raises(ValueError, match="cannot load resnet: no such host; without a network"):
+    with pytest.raises(ValueError, match="cannot load resnet: no such host; offline, give the path"):
         with_weights("resnet", build)

@@ -36,7 +36,7 @@ def test_logits_are_scaled_cosines():
     [
         (["cat"], ["{}"], "two or more classes"),
         (["cat", "cat"], ["{}"], "each once"),
-        (["cat", "dog"], ["a cat"], "'a cat' has not"),
+        (["cat", "dog"], ["a cat"], "must contain {} for the class, got 'a cat'"),
     ],
 )
 def test_what_makes_no_classifier_is_refused(classes, templates, message):

@@ -34,7 +34,7 @@ def pipe_of():
 
 
 def absent(pipe) -> dict:
-    """Components that the tiny pipeline lacks; diffusers wants to be told so when it loads."""
+    """Components that the tiny pipeline lacks; diffusers requires None for them when it loads."""
     return {name: None for name, part in pipe.components.items() if part is None}
 
 

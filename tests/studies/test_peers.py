@@ -13,10 +13,11 @@ def test_a_small_study_of_every_method(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers_methods, "WEIGHTS", {"digits": (3.0,), "shapes": (3.0,)})
     monkeypatch.setattr(peers_methods, "CURVE", {"digits": (1.0, 3.0, 7.0), "shapes": (3.0,)})
     monkeypatch.setattr(study_peers, "BUDGET", {"digits": 10, "shapes": 2})
-    out = tmp_path / "peers.json"
+    out = tmp_path / "peers-digits.json"
     command = ["--samples", "4", "--assets", str(ROOT / "assets"), "--out", str(out), "--work", str(tmp_path / "work")]
     study_peers.STUDY.main(command)
-    rows = json.loads(out.read_text())["rows"]
+    paths = [out, tmp_path / "peers-shapes.json"]
+    rows = [row for path in paths for row in json.loads(path.read_text())["rows"]]
     for row in rows:
         assert row["frechet"] > 0 and 0 <= row["alignment"] <= 1 and row["samples"] == 4
         if row["world"] == "digits":  # two steps are too few for the window of skip layers

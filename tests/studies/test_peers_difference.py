@@ -51,6 +51,14 @@ def test_an_uncertain_weight_moves_the_place_on_the_curve_in_each_replicate():
     assert frechet.interval == pytest.approx((-expected, expected), rel=1e-6)
 
 
+@pytest.mark.parametrize(("count", "degree"), [(2, 1), (3, 2), (6, 3)])
+def test_a_curve_that_bends_is_followed_and_not_cut_straight(count, degree):
+    curve = [drawn(float(w), (w - 1.7) ** degree, 0.5) for w in range(1, count + 1)]
+    place = 2.3 if degree == 3 else 1.3  # at an end there are three points
+    (frechet, _) = difference_at_equal_weight(drawn(place, (place - 1.7) ** degree, 0.5), curve)
+    assert frechet.value == pytest.approx(0, abs=1e-9) and max(map(abs, frechet.interval)) < 1e-9
+
+
 @pytest.mark.parametrize("weight", [0.9, 3.1, float("nan")])
 def test_the_curve_is_not_extended(weight):
     assert difference_at_equal_weight(drawn(weight, 1.0, 1.0), CURVE) == []

@@ -10,6 +10,7 @@ ROW = {"world": "digits", "samples": 5, "steps": 2, "nfe": 2.0, "alignment": 1.0
 
 def row(method: str, setting: dict, frechet: float, *interval: float) -> dict:
     found = {"frechet_difference": sum(interval) / 2, "frechet_difference_interval": list(interval)} if interval else {}
+    found |= {"difference_to_best_interval": [frechet - 1.1, frechet - 0.9]}  # CFG's best is 1
     return ROW | {"method": method, "frechet": frechet} | setting | found
 
 
@@ -21,22 +22,28 @@ ROWS = [
     row("b", {"w_max": 4.0}, 0.4, -1.0, 0.5),
     row("c", {"scale": 1.0}, 0.9),
     row("d", {"weight": 3.0}, 2.0, 0.5, 1.0),
+    row("e", {"weight": 9.0}, 30.0, -5.0, -4.0),
 ]
 
 
 def test_each_method_at_its_best_setting():
-    (own,) = report.by_world(ROWS).values()
-    found = [(line["method"], line["setting"]) for line in report.best(own)]
-    assert found == [("b", "w_max 4"), ("a", "prior 0.5"), ("c", "scale 1"), ("CFG", "weight 2"), ("d", "weight 3")]
+    found = [(line["method"], line["setting"]) for line in report.best(ROWS)]
+    assert found == [
+        ("b", "w_max 4"),
+        ("a", "prior 0.5"),
+        ("c", "scale 1"),
+        ("CFG", "weight 2"),
+        ("d", "weight 3"),
+        ("e", "weight 9"),
+    ]
 
 
 def test_ranks_by_the_difference_at_equal_weight_and_names_the_gains_that_survive():
-    (own,) = report.by_world(ROWS).values()
-    found = {line["method"]: line["survives"] for line in report.ranked(own)}
-    assert list(found.items())[:3] == [("a", "yes"), ("b", "no"), ("d", "worse")]
+    found = {line["method"]: line["survives"] for line in report.ranked(ROWS)}
+    assert list(found.items())[:4] == [("a", "yes"), ("e", "at that weight only"), ("b", "no"), ("d", "worse")]
     assert found["c"] == "no CFG there" and found["CFG"] == "-"
     text = report.ranked_table(ROWS)
-    assert "Digits, 5 images a row. The gain survives for a." in text
+    assert "5 images a row. The gain survives for a." in text
     assert "No gain survives." in report.ranked_table(ROWS[:2])
 
 
@@ -46,4 +53,4 @@ def test_rows_without_effective_weights_are_not_ranked():
 
 def test_a_row_has_one_setting():
     with pytest.raises(ValueError, match="unpack"):
-        report.by_world([ROWS[0] | {"prior": 0.5}])
+        report.with_setting(ROWS[0] | {"prior": 0.5})

@@ -23,7 +23,7 @@ def test_a_table_is_what_its_report_gives(table):
 
 
 def test_every_table_of_a_document_is_registered_once():
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found = [
         f"{path.relative_to(ROOT)} {mark}"
         for path in documents

@@ -1,4 +1,4 @@
-"""Hostile folders: what somebody could put next to, or in the place of, a checkpoint, a reference or a result.
+"""Hostile folders: what somebody could put next to, or in place of, a checkpoint, a reference or a result.
 
 Every folder is a copy of a tiny checkpoint in which a few files were replaced. All of them carry code, or pickles, that
 create the file `canary` if anything runs them.

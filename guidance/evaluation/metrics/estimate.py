@@ -1,4 +1,4 @@
-"""A measured figure with its sample count, its interval, and a warning where it should not be trusted."""
+"""A measured value with its sample count, its interval, and a warning where it should not be trusted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Estimate:
 
     Attributes:
         name: as in the rows of a report.
-        value: the figure.
+        value: the number.
         interval: ends of its 95 % interval; None where one sample allows none.
-        samples: how many samples it rests on.
-        warning: why it should not be trusted, and by which rule; None if nothing is known against it.
+        samples: how many samples it was computed from.
+        warning: why it should not be trusted, and by which rule; None without such a reason.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Estimate:
 
 
 def mean_estimate(name: str, values: torch.Tensor | np.ndarray, warning: str | None = None) -> Estimate:
-    """The mean of one value a sample (N,): Wilson's interval for true or false, else a bootstrap of 1000 draws.
+    """The mean of one value per sample (N,): Wilson's interval for true or false, else a bootstrap of 1000 draws.
 
     Raises:
         ValueError: no value, or one that is not finite.
     """
     values = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
     if values.ndim != 1 or len(values) == 0:
-        raise ValueError(f"{name} needs one value a sample, and at least one sample, got the shape {values.shape}")
+        raise ValueError(f"{name} needs one value per sample, and at least one sample, got the shape {values.shape}")
     value = float(values.mean(dtype=np.float64))
     interval: tuple[float, float] | None
     if not np.isfinite(value):
@@ -69,11 +69,11 @@ def bootstrap_interval(values: np.ndarray, draws: int = 1000, seed: int = 0) -> 
 
 
 def jackknife(value: float, without: Sequence[float]) -> tuple[tuple[float, float], float]:
-    """Interval and bias of a figure from its values without each of G groups of the samples in turn.
+    """Interval and bias of a metric from its values without each of G groups of the samples in turn.
 
     The delete-a-group jackknife (Shao and Tu, 1995): the variance is (G - 1) / G times the sum of squares about the
-    mean, and Student's t with G - 1 degrees of freedom gives the interval. The bias is that part of `value` which
-    falls as 1 / N: positive where `value` is too large.
+    mean, and Student's t with G - 1 degrees of freedom gives the interval. The bias is the part of `value` that falls
+    as 1 / N: positive where `value` is too large.
 
     Raises:
         ValueError: fewer than two groups.

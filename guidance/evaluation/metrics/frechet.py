@@ -14,7 +14,7 @@ PARTS = 10  # how many parts the samples are split into for the interval
 
 
 class Gaussian(Protocol):
-    """What the distance needs: `Moments` has it, and so have statistics read from a file."""
+    """What the distance needs: `Moments`, and statistics read from a file."""
 
     @property
     def mean(self) -> np.ndarray: ...
@@ -29,7 +29,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     The trace of the root is the nuclear norm of `F_a^T F_b` for any factors with `C = F F^T`. That is symmetric in a
     and b, needs no matrix square root, has no imaginary part, and keeps the digits that eigenvalues of `C_a C_b` lose
     (an eigenvalue known to 1e-16 has a root known to 1e-8 only). Singular covariances, as from fewer samples than
-    dimensions, are no special case.
+    dimensions, need no special case.
 
     Raises:
         ValueError: the dimensions differ, or a mean or covariance is not finite.
@@ -78,9 +78,9 @@ def factor(covariance: np.ndarray) -> np.ndarray:
 def frechet_estimate(parts: Sequence[Moments], reference: Gaussian, name: str = "frechet") -> Estimate:
     """The Frechet distance of all samples to `reference`, with an interval from leaving out each part in turn.
 
-    The interval is for the samples' own chance; the reference is taken as it is. The same values give the bias, which
-    falls as 1 / N (arXiv 1911.07023): the figure comes with a warning when that exceeds a tenth of the value, or
-    when there are no more samples than dimensions.
+    The interval covers the randomness of the samples; the reference is taken as exact. The same values give the bias,
+    which falls as 1 / N (arXiv 1911.07023): the value comes with a warning when the bias exceeds a tenth of it, or when
+    there are no more samples than dimensions.
 
     Args:
         parts: moments of disjoint parts of the samples, of about the same size, at best `PARTS`; one gives no interval.

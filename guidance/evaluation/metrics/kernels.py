@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import stats
 
-from ..features import as_sides
 from .estimate import LEVEL, Estimate, jackknife
+from .features import as_sides
 
 
 def kid(x: np.ndarray, y: np.ndarray) -> float:
@@ -45,8 +45,8 @@ def kid_subsets(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 10
 def kid_estimate(x: np.ndarray, y: np.ndarray, subsets: int = 100, size: int = 1000, name: str = "kid") -> Estimate:
     """Mean of `kid_subsets`; its interval is their spread, scaled to all N samples (Politis and Romano, 1994).
 
-    Subsets are of at most half of a side, since subsets of everything would not differ at all. KID has no bias, so the
-    warning is for subsets made smaller than asked, where it is noisy.
+    Subsets hold at most half of a side, since subsets of everything would not differ. KID is unbiased; the warning says
+    that subsets are smaller than asked for, where it is noisy.
 
     Raises:
         ValueError: as `kid`, or fewer than four samples on a side.
@@ -78,7 +78,7 @@ def cmmd(x: np.ndarray, y: np.ndarray, bandwidth: float = 10.0, scale: float = 1
 def cmmd_estimate(
     x: np.ndarray, y: np.ndarray, bandwidth: float = 10.0, scale: float = 1000.0, groups: int = 10, name: str = "cmmd"
 ) -> Estimate:
-    """`cmmd` with an interval from leaving out each of `groups` of x in turn; y is taken as it is.
+    """`cmmd` with an interval from leaving out each of `groups` of x in turn; y is taken as exact.
 
     It comes with a warning when the bias of counting samples with themselves exceeds a tenth of the value.
     """

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from scipy.linalg.blas import dsyrk
 
 from ...core.files import write_atomic
-from ..features import as_features
+from .features import as_features
 
 
 class Moments:

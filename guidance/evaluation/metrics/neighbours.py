@@ -1,4 +1,4 @@
-"""Fidelity and variety apart: precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797).
+"""Fidelity and variety separately: precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797).
 
 A set is covered by balls around its samples that reach their k-th nearest neighbour in the same set. Distances are
 float64 and computed in blocks of rows, so memory grows with the number of samples, not with its square.
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..features import as_sides
 from .estimate import Estimate, mean_estimate
+from .features import as_sides
 
 
 FEW = 10_000  # below, precision and recall move with the count; the papers use at least this many
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which samples of `fake` (N, D) lie in the balls of `real` (M, D), and which of `real` in those of `fake`.
+    """Which samples of `fake` (N, D) lie in the balls of `real` (M, D), and which of `real` in the balls of `fake`.
 
     Returns:
         ((N,) bool, (M,) bool); their means are precision and recall.
@@ -48,14 +48,14 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[to
 def neighbour_estimates(real: np.ndarray, fake: np.ndarray) -> list[Estimate]:
     """Precision and recall (k = 3), density and coverage (k = 5), each with an interval for given balls.
 
-    Precision and recall depend on how many samples draw the balls, so they come with a warning below 10,000 of a side,
+    Precision and recall depend on how many samples draw the balls, so they come with a warning below 10,000 per side,
     and all four when the sides differ in number.
     """
     few = unequal = None
     if len(real) != len(fake):
         unequal = f"{len(fake)} samples against {len(real)}: compare only with figures of the same counts"
     elif len(real) < FEW:
-        few = f"{len(real)} samples a side: compare only with figures of the same count (rule: below {FEW})"
+        few = f"{len(real)} samples per side: compare only with figures of the same count (rule: below {FEW})"
     precision, recall = precision_recall(real, fake)
     density, coverage = density_coverage(real, fake)
     return [

@@ -1,7 +1,7 @@
-"""Frechet distances of runs from the same seeds: the chance that they share drops out of their difference.
+"""Frechet distances of runs from the same seeds: the randomness that they share cancels in their difference.
 
-The interval of a difference is often a tenth of that of either distance, and the bias of few samples, which is much the
-same on both sides, drops out too. So this is how to tell two methods apart.
+The interval of a difference is often a tenth of either distance's interval, and the bias of few samples, which is much
+the same on both sides, cancels too. Compare two methods in this way.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def corrected_estimate(distances: Distances, name: str = "frechet_corrected") ->
 def difference_estimate(ours: Distances, theirs: Distances, name: str = "frechet_difference") -> Estimate:
     """Our distance minus theirs, negative where ours is smaller, with the interval of the difference itself.
 
-    Sample i of both must come from one seed, or the interval is no smaller than that of independent runs.
+    Sample i of both must come from the same seed; otherwise the interval is as wide as for independent runs.
 
     Raises:
         ValueError: sides of other numbers of samples or parts.

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ..features import as_features
 from .estimate import LEVEL, Estimate
+from .features import as_features
 
 
 def clip_score(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     """(B,) float32 in [0, 100]: 100 times the cosine of image and text embeddings (B, D), and 0 where it is negative.
 
-    arXiv 2104.08718, with the factor 100 that is usual since, in place of its 2.5.
+    arXiv 2104.08718, with today's usual factor 100 in place of 2.5.
 
     Raises:
         ValueError: the shapes differ.
@@ -49,7 +49,7 @@ def inception_score_estimate(
 ) -> Estimate:
     """Mean of `inception_score` over the splits, with Student's interval.
 
-    The score of few samples is too low: it comes with a warning below 50 samples a class in a split.
+    The score of few samples is too low: it comes with a warning below 50 samples per class in a split.
     """
     scores = inception_score(logits, splits)
     value, (count, classes) = float(scores.mean()), logits.shape

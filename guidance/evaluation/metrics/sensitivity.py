@@ -1,4 +1,4 @@
-"""How much a figure depends on a setting: the range of the setting in which the figure is nearly at its best."""
+"""How much a metric depends on a setting: the range of the setting in which the metric is nearly at its best."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def sensitivity(rows: Sequence[Mapping], x: str = "weight", y: str = "frechet", 
 
 
 def rank_correlation(rows: Sequence[Mapping], x: str, y: str) -> float:
-    """Spearman's rank correlation of two figures over `rows`, in [-1, 1]."""
+    """Spearman's rank correlation of two values over `rows`, in [-1, 1]."""
     from scipy.stats import spearmanr  # lazy: slow to import
 
     return float(spearmanr([row[x] for row in rows], [row[y] for row in rows]).statistic)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from ..features import as_features
 from .estimate import Estimate
+from .features import as_features
 
 
 FEW = 10  # samples for each effective one, below which more samples would still add to the score
@@ -14,7 +14,7 @@ def vendi_score(features: torch.Tensor | np.ndarray) -> float:
     """`exp(-sum_i l_i ln l_i)` with l the eigenvalues of K / n, and K the cosines between all pairs of samples.
 
     It is the effective number of different samples: 1 where all point one way, n where all are orthogonal. The
-    eigenvalues are those of the smaller of the (N, N) and the (D, D) matrix, in float64.
+    eigenvalues are computed from the smaller of the (N, N) and the (D, D) matrix, in float64.
 
     Args:
         features: (N, D).

@@ -1,4 +1,4 @@
-"""An observer that asks a classifier, at every step, for the class of the denoised estimate."""
+"""An observer that runs a classifier on the denoised estimate at every step."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,10 +15,9 @@ from .temperatures import calibration
 class CalibrationTrace(Callback):
     """Observes: collects a classifier's logits on the denoised estimates, and changes nothing.
 
-    The estimate is that of the prediction which the callbacks before it in the list gave; alone, of the pipeline's own.
-    The class that was asked for is the true one: the figures then say how well `softmax(logits)` is the probability of
-    that class given the noisy sample, which is what guidance takes it for. Logits stay on the device until they are
-    asked for.
+    The estimate follows from the prediction of the callbacks before it in the list; alone, from the pipeline's own. The
+    class that was asked for is the true one: the metrics then say how well `softmax(logits)` matches the probability of
+    that class given the noisy sample, as guidance assumes. Logits stay on the device until they are asked for.
 
         trace = CalibrationTrace(classifier)
         with attach(pipe, trace):
@@ -29,7 +28,7 @@ class CalibrationTrace(Callback):
     Args:
         classifier: (B, C, H, W) in [-1, 1], the model's range, to logits (B, K); the one that guides, with smooth
             activations if it has them then, since they change its logits.
-        labels: class numbers of the classifier, one a sample or one for all; may be set again before each call of the
+        labels: class numbers of the classifier, one per sample or one for all; may be set again before each call of the
             pipeline. None takes the `class_labels` of the pipeline's own call.
         decoder: for latent models: an autoencoder, or a function from the model's latents to images. None takes the
             pipeline's `vae`; a pipeline without one works in pixels, and its estimates are clipped to [-1, 1].
@@ -105,12 +104,12 @@ def calibration_rows(
     tau: float | Sequence[float] = 1.0,
     bins: int = 15,
 ) -> list[dict]:
-    """A row for each noise level: what `levels` says of it, then `tau`, `samples` and the figures of `calibration`.
+    """A row for each noise level: what `levels` says of it, then `tau`, `samples` and the metrics of `calibration`.
 
     Args:
-        levels: one mapping a step, as `CalibrationTrace.levels` gives them.
+        levels: one mapping per step, as `CalibrationTrace.levels` gives them.
         logits, labels: (steps, N, K) and (N,).
-        tau: factor on the logits, a number or one a step; see `fit_temperature`.
+        tau: factor on the logits, a number or one per step; see `fit_temperature`.
         bins: of the expected calibration error.
     """
     taus = [tau] * len(logits) if isinstance(tau, float | int) else tau

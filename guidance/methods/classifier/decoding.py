@@ -45,7 +45,7 @@ def latent_decoder(vae: "ModelMixin") -> Callable[[torch.Tensor], torch.Tensor]:
 
     The scaling is read in the autoencoder's configuration, as pipelines do: `z / scaling_factor + shift_factor`, or
     `z * latents_std / scaling_factor + latents_mean` by channel. Activations are not kept but computed again in the
-    backward pass, so that of decoder and classifier only one holds activations at a time.
+    backward pass, so only one of decoder and classifier holds activations at a time.
 
     Args:
         vae: an autoencoder of diffusers with `decode` (`AutoencoderKL`, `AutoencoderTiny`, ...). Its weights get no

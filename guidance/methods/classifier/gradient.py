@@ -1,4 +1,4 @@
-"""How a classifier sees a class: its log-probability with two temperatures, and the gradient of that by the image.
+"""The log-probability of a class with two temperatures, and its gradient with respect to the image.
 
 Source: EluCD (arXiv 2310.11311), section 4.3.
 """
@@ -15,7 +15,7 @@ def class_log_prob(
 ) -> torch.Tensor:
     """`tau_joint * f_y - logsumexp(tau_marginal * f)` (section 4.3), finite for any finite logits.
 
-    With both temperatures 1 it is the log-probability of the class; with tau_marginal 0 the joint alone.
+    With both temperatures 1 it is the log-probability of the class; with tau_marginal 0, the joint term alone.
 
     Args:
         logits: (B, K), of any floating dtype.
@@ -37,7 +37,7 @@ def class_log_prob_gradient(
     """Gradient of `class_log_prob` with respect to the logits: `tau_joint * onehot(y) - tau_marginal * softmax(...)`.
 
     Args:
-        logits: (B, K), of any floating dtype; the softmax is that of `tau_marginal * logits`.
+        logits: (B, K), of any floating dtype; the softmax is of `tau_marginal * logits`.
         labels: (B, 1) class ids.
 
     Returns:

@@ -1,8 +1,8 @@
 """EluCD: guidance by any off-the-shelf classifier, calibrated (arXiv 2310.11311, ICLR 2024).
 
-The classifier was not trained on noise. It looks at the denoised estimate, detached from the denoiser, so a step costs
-one backward pass of the classifier; its activations are smoothed (`smoothed`), and joint and marginal log-probability
-have temperatures of their own (`Reading`). How far the gradient moves the estimate is a matter of `Strength`.
+The classifier was not trained on noise. It is applied to the denoised estimate, detached from the denoiser, so a step
+costs one backward pass of the classifier; its activations are smoothed (`smoothed`), and joint and marginal
+log-probability have separate temperatures (`Reading`). `Strength` sets how far the gradient moves the estimate.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ from .strength import DEFAULT_STRENGTH, SCHEDULES, Strength
 class ClassifierGuidance(Callback):
     """Moves the denoised estimate towards a class, by the gradient of any image classifier (EluCD).
 
-    Stands in a list after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no
-    unconditional pass. In files and on command lines the fields of `strength` and `reading` are arguments.
+    Put it after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no unconditional
+    pass. In files and on command lines the fields of `strength` and `reading` are arguments.
 
     Neutral: `scale=0`.
 
@@ -114,7 +114,7 @@ class ClassifierGuidance(Callback):
 
         def logits(part: torch.Tensor) -> torch.Tensor:
             found = self.classifier(decode(part) if decode else part)
-            if self._highest >= found.shape[-1]:  # on a GPU the index would end the process's use of it
+            if self._highest >= found.shape[-1]:  # on a GPU a bad index makes the device unusable
                 raise ValueError(f"label {self._highest}, but the classifier has {found.shape[-1]} classes, from 0")
             return found
 

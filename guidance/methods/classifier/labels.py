@@ -1,4 +1,4 @@
-"""Which classes a classifier is asked for: class ids given once, one for each image, or by the pipeline's own call."""
+"""The class ids that a classifier guides towards: one for all, one for each image, or from the pipeline's own call."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ def plain_labels(labels: Labels) -> int | list[int] | None:
     """Class ids, of numpy and torch too, as plain numbers.
 
     Raises:
-        ValueError: they are no whole numbers from 0.
+        ValueError: not whole numbers from 0.
     """
     if labels is None:
         return None

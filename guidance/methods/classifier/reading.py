@@ -1,4 +1,4 @@
-"""How the classifier that guides is read: what it looks at, how smooth it is, and the temperatures of its answer."""
+"""How the guiding classifier is used: its input, how smooth its activations are, and the temperatures of its output."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,11 +10,11 @@ LOOK_AT = ("estimate", "sample")
 
 @dataclass(frozen=True)
 class Reading:
-    """How a classifier is read. What is None is the schedule's own, see `READINGS`.
+    """How a classifier is used. None takes the schedule's own value, see `READINGS`.
 
     Args:
         look_at: "estimate", the denoised one, or "sample", the noisy one.
-        softplus: beta of `smoothed`; 0 keeps the activations. By default a network without ReLU is taken as it is.
+        softplus: beta of `smoothed`; 0 keeps the activations. By default a network without ReLU is not changed.
         tau_joint, tau_marginal: see `class_log_prob`.
 
     Raises:

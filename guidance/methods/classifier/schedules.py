@@ -29,7 +29,7 @@ def variance_shift(
     """`scale * (variance + gamma * max_variance * sin(pi * time)) * gradient`.
 
     With the variances of the ancestral step it is the authors' shift of the mean (their DDPM code, `p_sample`); with
-    those of `denoised_variance` it is the shift of the denoised estimate.
+    `denoised_variance` it is the shift of the denoised estimate.
 
     Args:
         gradient: (B, ...) of log p(y | image).
@@ -49,7 +49,7 @@ def ancestral(now: Level, then: Level) -> tuple[torch.Tensor, torch.Tensor]:
     `(1 - abar_s) / (1 - abar_t) * beta` and `sqrt(abar_s) * beta / (1 - abar_t)` with `beta = 1 - abar_t / abar_s`.
 
     Args:
-        now, then: (alpha, sigma) of x_t and, less noisy, of x_s.
+        now, then: (alpha, sigma) of x_t and of x_s, which is less noisy.
     """
     (alpha, sigma), (alpha_s, sigma_s) = now, then
     added = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
@@ -60,7 +60,7 @@ def learned_variance(raw: torch.Tensor, now: Level, then: Level, before: Level |
     """(B, ...) variance of the ancestral step that a network predicts as `raw`, between its two bounds.
 
     `raw` runs from -1 to 1: the posterior variance, and all of the noise that was added (`beta`); in logarithms
-    (Improved DDPM, arXiv 2102.09672). The last step has posterior variance 0 and takes that of the step before, as
+    (Improved DDPM, arXiv 2102.09672). The last step has posterior variance 0 and takes the value of the step before, as
     OpenAI's code does.
 
     Args:
@@ -83,7 +83,7 @@ def denoised_variance(level: Level, std: float) -> torch.Tensor:
     By Tweedie's formula a condition y moves E[x0 | x_t] by `sigma^2 / alpha` times the gradient of log p(y | x_t) with
     respect to x_t. That gradient is the one at the estimate times `d E[x0 | x_t] / d x_t`, which is
     `alpha / sigma^2 * Cov[x0 | x_t]`. So the shift is the covariance of x0 given x_t times the gradient at the
-    estimate; here the covariance is that of independent Gaussian data, which needs no pass through the denoiser. It is
+    estimate; here the covariance is for independent Gaussian data, which needs no pass through the denoiser. It is
     `std^2` at pure noise, also where alpha is 0, and 0 for clean samples. Exact, with scale 1 and gamma 0, for such
     data and a log-probability that is linear in x0.
     """

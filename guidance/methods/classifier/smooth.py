@@ -44,9 +44,9 @@ _SMOOTH = {
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy of `module` that shares the memory of its weights and asks for no gradient of them.
+    """A copy of `module` that shares the memory of its weights, without gradients for them.
 
-    Moving or casting the copy leaves the original as it is, and the other way round.
+    Moving or casting the copy does not change the original, nor the other way round.
     """
     memo: dict[int, torch.Tensor] = {
         id(each): nn.Parameter(each.detach(), requires_grad=False) for each in module.parameters()
@@ -92,10 +92,10 @@ def smoothed(module: nn.Module, beta: float) -> tuple[nn.Module, tuple[str, ...]
 def guiding(
     classifier: Callable[[torch.Tensor], torch.Tensor], beta: float, strict: bool
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], tuple[str, ...]]:
-    """The classifier that guides in the place of `classifier`, and the names of the activations that were smoothed.
+    """The classifier that guides in place of `classifier`, and the names of the activations that were smoothed.
 
     Args:
-        classifier: a module in eval mode, of which a copy is made, or a function, which is taken as it is.
+        classifier: a module in eval mode, of which a copy is made, or a function, which is not changed.
         beta: of `smoothed`; 0 keeps the activations.
         strict: whether it is an error that nothing can be smoothed.
 

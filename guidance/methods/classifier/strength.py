@@ -10,7 +10,7 @@ from .reading import require_strengths
 from .schedules import ancestral, denoised_variance, edm_shift, edm_strength, landing, learned_variance, variance_shift
 
 
-#: schedule -> its own (scale, gamma); those of "ddpm" and "edm" are the authors'.
+#: schedule -> its own (scale, gamma); for "ddpm" and "edm" they are the authors'.
 SCHEDULES = {"ddpm": (1.0, 0.3), "edm": (0.004, 0.3), "x0": (1.0, 0.3)}
 
 
@@ -21,8 +21,8 @@ class Strength:
     Args:
         schedule: "x0" for any sampler, flow models too: the estimate moves by its variance given the sample
             (`denoised_variance`). "ddpm", the authors' shift of the mean of ancestral steps, in units of x0. "edm", the
-            authors' shift of the sample, for deterministic samplers; theirs before network call i + 1 is made by step i
-            here, so that it costs no further call.
+            authors' shift of the sample, for deterministic samplers; the shift that they make before network call i + 1
+            is made in step i here, so that it costs no further call.
         scale, gamma: strength, and height of the bump in the middle of the trajectory; for "edm" the scale is `g_max`.
         data_std: standard deviation of x0, for schedule "x0"; None is 0.5 for pixels and 1 for latents.
 
@@ -48,10 +48,10 @@ class Strength:
         return scale if self.scale is None else self.scale, gamma if self.gamma is None else self.gamma
 
     def shift(self, step: Step, gradient: Callable[[], torch.Tensor], latents: bool) -> torch.Tensor | None:
-        """(B, ...) shift of the estimate in float32, or None for an evaluation that is left alone.
+        """(B, ...) shift of the estimate in float32, or None for an evaluation that is not changed.
 
         Args:
-            gradient: asked for only where there is a shift.
+            gradient: computed only where there is a shift.
             latents: whether the model works in latents, not in pixels.
         """
         if self.schedule == "x0":

@@ -1,7 +1,8 @@
-"""How far a classifier's probabilities can be believed, and the temperature that makes them so.
+"""Calibration of a classifier: how well its probabilities match its accuracy, and the temperatures that correct them.
 
-A classifier off the shelf was trained on clean images. On the denoised estimates of a sampler it is mostly too sure,
-and guidance follows its errors. Measured here against the classes that were asked for; see `CalibrationTrace`.
+An off-the-shelf classifier was trained on clean images. On the denoised estimates of a sampler it is mostly
+overconfident, and guidance follows its errors. The true classes are the ones that were asked for; see
+`CalibrationTrace`.
 
 Sources: expected calibration error and temperature scaling, arXiv 1706.04599; its adaptive form, arXiv 1904.01685;
 Brier, Monthly Weather Review 78 (1950); classifier guidance with two temperatures, arXiv 2310.11311.
@@ -68,7 +69,7 @@ def negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> float
 
 
 def calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> dict[str, float]:
-    """All figures: `ece`, `ece_adaptive`, `brier`, `nll`, `accuracy`, `confidence` (mean probability of the guess)."""
+    """All metrics: `ece`, `ece_adaptive`, `brier`, `nll`, `accuracy`, `confidence` (mean probability of the guess)."""
     count, confidence, accuracy = reliability(logits, labels, bins).T
     return {
         "ece": expected_calibration_error(logits, labels, bins),
@@ -81,14 +82,14 @@ def calibration(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> d
 
 
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor, prior: float = 1.0) -> float:
-    """The tau of least negative log-likelihood of `softmax(tau * logits)`: temperature scaling, tau = 1 / T.
+    """The tau that minimises the negative log-likelihood of `softmax(tau * logits)`: temperature scaling, tau = 1 / T.
 
-    The likelihood is concave in tau, so the root of its derivative, mean over the samples of (expected logit - logit of
-    the true class), is the one optimum. It is below 1 for a classifier that is too sure.
+    The log-likelihood is concave in tau, so the root of its derivative, the mean over the samples of (expected logit -
+    logit of the true class), is the only optimum. It is below 1 for an overconfident classifier.
 
     Args:
-        prior: as if so many further samples had been seen, spread over those given, of which no class is known. With 0,
-            plain maximum likelihood, a classifier that is right in all of a few samples would be sure without end.
+        prior: weight, in samples, of a prior of unknown classes. With 0, plain maximum likelihood, tau is LIMIT for a
+            classifier that is right in all of a few samples.
 
     Returns:
         tau in [1 / LIMIT, LIMIT]; the lower end where guessing is not better than chance.
@@ -119,10 +120,10 @@ def fit_temperatures(logits: torch.Tensor, labels: torch.Tensor, ratio: float = 
     """The two temperatures of `log p = tau_joint * f_y - logsumexp(tau_marginal * f)`, ready for classifier guidance.
 
     `tau_joint` is `fit_temperature`. `tau_marginal` is `ratio` times it, and is not fitted: with two temperatures the
-    formula is no probability of the class any more (it does not sum to one, and labels would send tau_joint to
+    formula is not a probability of the class any more (it does not sum to one, and labels would send tau_joint to
     infinity). Its gradient is that of the calibrated `softmax(tau_marginal * f)` plus (tau_joint - tau_marginal) times
-    the gradient of f_y: a push towards the class that remains when the classifier is sure already. How much of it is
-    good is a question to the images (a Frechet distance), not to the labels.
+    the gradient of f_y: a push towards the class that remains when the classifier is already sure. Images decide how
+    much of it is good (a Frechet distance), not labels.
 
     Args:
         logits, labels: of trajectories that are not used otherwise, at all noise levels at which guidance is active.
@@ -143,7 +144,7 @@ def reliability_plot(
 ) -> Path:
     """Draw reliability diagrams to a PNG, PDF or SVG file; a diagram is title -> {name of a curve: (logits, labels)}.
 
-    A point is a bin with samples in it, its area their share; below the diagonal the classifier is too sure.
+    A point is a bin with samples in it, its area their share; below the diagonal the classifier is overconfident.
     """
     figure, places = panels(len(diagrams), 4.2, 4.2)
     for axes, (title, curves) in zip(places, diagrams.items(), strict=True):

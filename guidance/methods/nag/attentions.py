@@ -1,4 +1,4 @@
-"""The attentions of a network in which text reaches the image, and what is done to their results."""
+"""The attentions of a network through which text reaches the image, and the changes to their outputs."""
 
 import inspect
 import threading
@@ -18,7 +18,7 @@ Mix = Callable[[torch.Tensor], torch.Tensor]
 class Attentions:
     """Stands in for the attentions of `network` until `remove`, and does nothing outside of `both` and `crossed`.
 
-    What attention found is changed before the output projection (`to_out`), whatever processor computes it.
+    The output of attention is changed before the output projection (`to_out`), whatever processor computes it.
 
     Args:
         network: of diffusers.

@@ -1,8 +1,8 @@
 """NAG: normalized attention guidance (arXiv 2505.21179), negative prompts for calls without classifier-free guidance.
 
-Few-step, distilled and guidance-embedded models run no unconditional pass, so a negative prompt has nowhere to act.
-NAG lets it act in attention: what attention finds in the prompt is pushed away from what it finds in the negative
-prompt, with its norm bounded.
+Few-step, distilled and guidance-embedded models run no unconditional pass, so a negative prompt has no effect. NAG
+applies it in attention: the output for the prompt is pushed away from the output for the negative prompt, with its norm
+bounded.
 """
 
 import math
@@ -26,7 +26,7 @@ class NAG(Callback):
     The prediction itself is passed on, so other callbacks see and change it as usual. Where text reaches the image by
     cross attention alone (Stable Diffusion, SDXL), only that runs twice, from the second step on; elsewhere (SD3, Flux,
     QwenImage, Wan) the whole network runs on both prompts in one batch, at the cost of classifier-free guidance. The
-    pooled embeddings and the modulation stay those of the prompt; authors' code modulates the negative text by its own.
+    pooled embeddings and the modulation are the prompt's; the authors' code modulates the negative text by its own.
 
     Neutral: `scale=1`.
 

@@ -67,7 +67,7 @@ def test_frechet_interval_covers_and_warns():
 
 def test_what_is_no_figure_is_refused():
     for bad in (torch.zeros(0), torch.zeros(2, 2)):
-        with pytest.raises(ValueError, match="one value a sample"):
+        with pytest.raises(ValueError, match="one value per sample"):
             mean_estimate("x", bad)
     with pytest.raises(ValueError, match="not finite"):
         mean_estimate("x", torch.tensor([1.0, float("nan")]))

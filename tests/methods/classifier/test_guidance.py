@@ -158,9 +158,9 @@ def test_class_ids_come_from_the_call_whether_guided_or_not():
     model = classifier()
     for weight in (1.0, 3.0):
         pipe = digits()
-        told = draw(pipe, ClassifierGuidance(model, labels=[3, 7]), weight=weight)
-        assert torch.equal(draw(pipe, ClassifierGuidance(model), weight=weight), told)
-        assert not torch.equal(draw(pipe, ClassifierGuidance(model, labels=5), weight=weight), told)
+        given = draw(pipe, ClassifierGuidance(model, labels=[3, 7]), weight=weight)
+        assert torch.equal(draw(pipe, ClassifierGuidance(model), weight=weight), given)
+        assert not torch.equal(draw(pipe, ClassifierGuidance(model, labels=5), weight=weight), given)
 
 
 @pytest.mark.parametrize("weight", [1.0, 4.0])

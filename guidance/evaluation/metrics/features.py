@@ -1,4 +1,4 @@
-"""Feature vectors as all measures take them: float64, on the CPU, checked."""
+"""Feature vectors as all metrics take them: float64, on the CPU, checked."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ def as_features(features: torch.Tensor | np.ndarray) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2:
         raise ValueError(f"features must have the shape (samples, dimensions), got {features.shape}")
-    # Any NaN or infinity reaches the sum, which spares a table of flags.
+    # Any NaN or infinity reaches the sum, which saves an array of flags.
     if not np.isfinite(features.sum()):
         bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
         if len(bad):
