@@ -19,6 +19,7 @@ libraries' or carry such hooks; attributes of all other modules, too."""
 
 _NOT_STATE = frozenset(vars(torch.nn.Module())) | {"_diffusers_hook", "_hf_hook", "_internal_dict"}
 _NOT_STATE |= {"forward", "_old_forward", "_compiled_call_impl"}  # what was replaced is refused, see `Isolation`
+_NO_CALLABLES = {bool, int, float, str, tuple, list, dict, type(None), torch.Tensor, torch.dtype}
 _is_library = functools.lru_cache(1024)(is_library)
 
 
@@ -50,6 +51,8 @@ def snapshot(network: torch.nn.Module, much: int) -> Snapshot:
     """
     found: Snapshot = {}
     for part in _parts(network):
+        if much < ALL and _is_plain(part):
+            continue
         for kind, where, holder in _holders(part, much):
             held = Held(kind, where, holder, leaves_of(_state_of(holder)))
             if held.leaves or kind == HOOKS:
@@ -97,6 +100,18 @@ def _parts(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
             seen.add(part)
             todo += part._modules.values()
             yield part
+
+
+def _is_plain(part: torch.nn.Module) -> bool:
+    """Whether it is a library's module with nothing put on; a quick look, since most are."""
+    own = vars(part)
+    if part._forward_pre_hooks or part._forward_hooks or "_diffusers_hook" in own:
+        return False
+    for name in own.keys() - _NOT_STATE:
+        value = own.get(name)
+        if type(value) not in _NO_CALLABLES and callable(value) and _is_put_on(value):
+            return False
+    return _is_library(type(part).forward)
 
 
 def _holders(part: torch.nn.Module, much: int) -> Iterator[tuple[int, str, object]]:
