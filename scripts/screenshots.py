@@ -125,9 +125,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=SHOTS, default=list(SHOTS), help="default: all")
     for name in parser.parse_args().names:
         show, width, height = SHOTS[name]
-        with tempfile.TemporaryDirectory() as folder, browser(width, height) as driver:
-            with opened(show, Path(folder), driver):
-                shot = taken(driver)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            browser(width, height) as driver,
+            opened(show, Path(folder), driver),
+        ):
+            shot = taken(driver)
         small = shot.quantize(COLOURS, dither=Image.Dither.NONE)
         target = ROOT / "docs/screenshots" / f"{name}.png"
         target.parent.mkdir(exist_ok=True)
