@@ -10,6 +10,7 @@ Needs the extra `play`: pip install 'diffusion-guidance[play]'
 """
 
 import inspect
+import socket
 from argparse import Namespace
 
 from .arguments import at_least
@@ -44,6 +45,7 @@ def run(args: Namespace) -> None:
 
     if len(args.compare) > 2:
         raise ValueError(f"--compare is given {len(args.compare)} times; the page has two methods")
+    check_address(args.host, args.port)
     chosen = [read_start(text) for text in (*args.compare, *BEGIN[len(args.compare) :])]
     _serve(args, chosen)
 
@@ -86,6 +88,15 @@ def port(text: str) -> int:
     if (number := at_least(1)(text)) > 65535:
         raise ValueError(f"a port is a number up to 65535, got {text}")
     return number
+
+
+def check_address(host: str, number: int | None) -> None:
+    """Raises ValueError where nothing can listen; without a port, any will do."""
+    try:
+        socket.create_server((host, number or 0)).close()
+    except OSError as error:
+        where = f"--host {host}" + (f" --port {number}" if number else "")
+        raise ValueError(f"{where} cannot be listened on: {error.strerror or error}") from error
 
 
 def explain(error: BaseException) -> str | None:

@@ -472,6 +472,22 @@ VERIFY = [
     (["real/00.png"], "the following arguments are required: pipeline"),
     (["", "dit"], "an empty path"),
 ]
+PLAY = [
+    (["nothing"], "cannot load a pipeline from 'nothing'"),
+    (["classlist"], "code of its own; it is not run"),
+    (["sd3", *["--compare", "cfg"] * 3], "--compare is given 3 times; the page has two methods"),
+    (["sd3", "--compare", "magic"], "unknown guidance 'magic'"),
+    (["sd3", "--compare", "trace"], "trace cannot be set in a page; there are none, "),
+    (["sd3", "--compare", "json:JSONDecoder"], "cannot read 'JSONDecoder'"),
+    (["sd3", "--port", "99999"], "a port is a number up to 65535, got 99999"),
+    (["sd3", "--users", "0"], "must be at least 1"),
+    (["sd3", "--steps", "0"], "must be at least 1"),
+    (["sd3", "--call", "nonesuch=1"], "takes no argument nonesuch"),
+    (["sd3", "--call", "prompt=x"], "--call prompt= is set by this command"),
+    (["sd3", "--weight", "nan"], "must be a finite number"),
+    (["sd3", "--device", "foo"], "--device foo cannot be used here"),
+    (["sd3", "--host", "999.0.0.1"], "--host 999.0.0.1 cannot be listened on"),
+]
 TABLE = {
     "generate": GENERATE,
     "evaluate": EVALUATE,
@@ -481,6 +497,7 @@ TABLE = {
     "demo": DEMO,
     "fit": FIT,
     "verify": VERIFY,
+    "play": PLAY,
 }
 CALLS = [(name, *row) for name, rows in TABLE.items() for row in rows]
 

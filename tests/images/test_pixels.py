@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +29,8 @@ def test_an_odd_file_means_what_it_was_made_from(tmp_path, name):
     found = read_image(tmp_path / name)
     if expected is None:
         assert "no known white" in found.reason
+    elif name == "grey-associated.tif" and int(PIL.__version__.split(".")[0]) < 13:
+        assert found.reason == "not an image in a known format"
     else:
         assert isinstance(found, DecodedImage), found
         assert np.abs(found.pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= (name in ROUNDED)
