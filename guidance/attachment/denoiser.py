@@ -1,12 +1,13 @@
 """The network in one step of a pipeline, for callbacks: what it said, and the way to evaluate it elsewhere."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from ..core.levels import Level, level_at_index, level_at_timestep, network_input
 from ..core.next_sample import repeats
-from ..core.step import Step
+from ..core.step import Denoiser, Step
 from .families import Call, Family, Observed, prediction_of
 from .recorder import Recorder, is_compiled, kept
 from .run import Run
@@ -102,17 +103,35 @@ class StepDenoiser:
     def predict(
         self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
     ) -> Mapping[str, torch.Tensor]:
+        outputs = self.evaluate(sample, timestep, level)
+        self.reused = ()  # of an evaluation that is the latest no more
+        self._latest = (sample, outputs)
+        return self.named(outputs, sample)
+
+    def evaluate(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        level: Callable[[], Level],
+        network: torch.nn.Module | None = None,
+    ) -> list[tuple[Call, object]]:
+        """What the network returns, call by call, or `network` in its place."""
         if not self._open:
             raise RuntimeError("the network can be evaluated only while the pipeline is in the step that was given")
-        self.reused = ()  # of an evaluation that is the latest no more
         outputs = []
         with self._recorder.pause():
             for call in self.observed.calls:
-                arguments = self._inputs(call, sample, timestep, level)
-                outputs.append((call, self.run.isolation(call.module).evaluate(arguments)))
+                isolation = self.run.isolation(network or call.module)
+                outputs.append((call, isolation.evaluate(self._inputs(call, sample, timestep, level))))
         self.made += 1
-        self._latest = (sample, outputs)
+        return outputs
+
+    def named(self, outputs: list[tuple[Call, object]], sample: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """The predictions in what was returned."""
         return self.family.named([kept(output, call.module) for call, output in outputs], self.observed, sample)
+
+    def with_network(self, network: torch.nn.Module) -> Denoiser:
+        return OtherNetwork(self, network)
 
     def reuse(self, step: Step) -> bool:
         if self._latest is None or self._latest[0] is not step.sample or self.post_processed:
@@ -139,3 +158,39 @@ class StepDenoiser:
         parts = max(len(outputs[0]) // len(self.family.stepped(self.observed)[1]), 1)
         call, part = divmod(self.family.cond_position(parts * len(outputs)), parts)
         return call, part, parts
+
+
+class OtherNetwork:
+    """The `Denoiser` of a step with another network in the place of the pipeline's own; the rest is the same."""
+
+    def __init__(self, own: StepDenoiser, network: torch.nn.Module):
+        self._own, self.module = own, network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def predict(
+        self, sample: torch.Tensor, timestep: torch.Tensor, level: Callable[[], Level]
+    ) -> Mapping[str, torch.Tensor]:
+        outputs = self._own.evaluate(sample, timestep, level, self.module)
+        for call, output in outputs:
+            _check_like(self.module, prediction_of(output), call.output)
+        return self._own.named(outputs, sample)
+
+    def with_network(self, network: torch.nn.Module) -> Denoiser:
+        return OtherNetwork(self._own, network)
+
+    def learned_variance(self, step: Step) -> None:
+        """Not known: it is the pipeline's own network whose variance is kept."""
+
+    def reuse(self, step: Step) -> bool:
+        return False  # the pipeline's next evaluation is of its own network
+
+
+def _check_like(network: torch.nn.Module, found: Any, own: Any) -> None:
+    if isinstance(own, torch.Tensor) and (not isinstance(found, torch.Tensor) or found.shape != own.shape):
+        got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise ValueError(
+            f"the other network, {type(network).__name__}, returned {got} where the pipeline's own returned "
+            f"{tuple(own.shape)}; give one of the same inputs and outputs"
+        )

@@ -62,7 +62,7 @@ def write_page(path: Path, title: str, heads: Sequence[str], rows: Sequence[Row]
         + "</tr>\n"
         for row in rows
     )
-    style = "body{font-family:sans-serif}th{max-width:16em;overflow-wrap:anywhere}img{min-width:128px}"
+    style = page.STYLE + "th{max-width:16em;overflow-wrap:anywhere}td,th{text-align:center}img{min-width:128px}"
     return page.write_page(path, title, [f"<table>\n<tr><th></th>{over}</tr>\n", *body, "</table>"], style)
 
 

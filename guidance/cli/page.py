@@ -13,7 +13,8 @@ from ..core.files import write_atomic
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = (
-    "body{font-family:sans-serif;margin:1.5em;max-width:80em}td,th{padding:.3em .8em;text-align:left}"
+    "body{font-family:sans-serif;margin:1.5em;max-width:80em}h1{font-size:1.5em}"
+    "td,th{padding:.3em .8em;text-align:left}"
     "img{max-width:100%}.caution{border-left:.4em solid #c60;background:#fff3e0;padding:.5em 1em}"
 )
 

@@ -32,6 +32,9 @@ class Denoiser(Protocol):
     ) -> "Mapping[str, torch.Tensor] | tuple[torch.Tensor, torch.Tensor | None]":
         """The predictions at another sample and time, by name, or as (cond, uncond); one more evaluation."""
 
+    def with_network(self, network: torch.nn.Module) -> "Denoiser":
+        """The same with `network` in the place of each of the pipeline's own; see `Step.with_network`."""
+
     def number_of(self, index: int) -> int:
         """Which of the user's steps position `index` of the sampler's grid is, counted as `Step.index`."""
 
@@ -234,6 +237,22 @@ class Step:
             weight=self.pipeline_weight if self.has_unconditional else None,
             elsewhere=True,
             ahead=0 if index is None or self.grid_index is None else self.denoiser.number_of(index) - self.index,
+            notes={},
+            handled=set(),
+        )
+
+    def with_network(self, network: torch.nn.Module) -> "Step":
+        """This step with another network in the place of the pipeline's own, which gets what that one was given: the
+        sample, the timestep, the conditioning. It is evaluated only when a prediction is read. A network of another
+        device, or of other inputs, fails as it does when it is called itself; of other outputs, gives their shape.
+        """
+        return replace(
+            self,
+            denoiser=self.denoiser.with_network(network),
+            predicted=None,
+            combined=None,
+            weight=self.pipeline_weight if self.has_unconditional else None,
+            elsewhere=True,
             notes={},
             handled=set(),
         )

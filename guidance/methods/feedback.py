@@ -107,7 +107,9 @@ class FeedbackGuidance(Remembers, Callback):
         log_ratio = self._log_ratio(step, level)
         self.remember(step, (step.sample, *x0, level, log_ratio))
         step.notes["log_ratio"] = log_ratio
-        return classifier_free_guidance(step.cond, step.uncond, feedback_weight(log_ratio, self.prior))
+        still = self.temperature == 0 and self.offset == 0  # a number, rounded as plain guidance is
+        weight = 1 / self.prior if still else feedback_weight(log_ratio, self.prior)
+        return classifier_free_guidance(step.cond, step.uncond, weight)
 
     def _log_ratio(self, step: Step, level: Level) -> torch.Tensor:
         before = self.recalled(step)

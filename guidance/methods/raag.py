@@ -10,7 +10,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 
 from ..core.callback import Callback, Proceed
-from ..core.combine import check_pair, per_sample, sample_norm, widened
+from ..core.combine import check_pair, classifier_free_guidance, per_sample, sample_norm, widened
 from ..core.step import Step
 
 
@@ -52,6 +52,8 @@ def raag_weight(ratio: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor
 
 def raag(cond: torch.Tensor, uncond: torch.Tensor, w_max: float, alpha: float) -> torch.Tensor:
     """Guided prediction (B, ...) in the dtype of `cond`: `uncond + raag_weight(raag_ratio) * (cond - uncond)`."""
+    if alpha == 0:  # rounded as plain guidance is
+        return classifier_free_guidance(cond, uncond, w_max)
     check_pair(cond, uncond)
     base = widened(uncond)
     direction = widened(cond) - base  # computed once, for the ratio and for the result

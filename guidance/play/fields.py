@@ -114,7 +114,7 @@ def _fields(kind: type[Callback], begin: Mapping[str, Any]) -> list[Field]:
 
 
 def _field(name: str, default: Any, value: Any, words: Sequence[str], hint: str) -> Field | None:
-    """By the type of the value to begin with. None for what is neither text nor numbers, such as embeddings."""
+    """By the type of the value to begin with. None for what is neither text nor numbers: embeddings, networks."""
     if isinstance(value, bool):
         return Field(name, "switch", value)
     if isinstance(value, int) and isinstance(default, int):

@@ -22,6 +22,7 @@ INTRODUCTION = "Two methods of guidance on the same prompt and seed. Change a se
 STYLE = """
 .pixels img {image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain}
 .status .failed {color: #b3261e; font-weight: 600}
+#history .grid-container {grid-template-columns: repeat(8, 1fr) !important; grid-auto-rows: max-content}
 footer {display: none !important}
 """
 
@@ -60,9 +61,12 @@ def build_page(studio: Studio, begin: Sequence[str], steps: int, examples: Seque
             sides = [_side(studio, name, number) for number, name in enumerate(begin)]
         plot = gr.Image(show_label=False, interactive=False, elem_id="plot", buttons=["download", "fullscreen"])
         with gr.Row():
-            python = gr.Code(language="python", label="Python", interactive=False, elem_id="python")
-            command = gr.Code(language="shell", label="Command line", interactive=False, elem_id="command")
-        history = gr.Gallery(label="History: click to go back", columns=8, height=170, elem_id="history", preview=False)
+            python = gr.Code(language="python", label="Python", wrap_lines=True, interactive=False, elem_id="python")
+            command = gr.Code(
+                language="shell", label="Command line", wrap_lines=True, interactive=False, elem_id="command"
+            )
+        seen = {"allow_preview": False, "buttons": [], "object_fit": "contain"}
+        history = gr.Gallery(label="History: click to go back", columns=8, height=220, elem_id="history", **seen)
         entries = gr.State([])
         inputs = [*shared, *sides[0].inputs(), *sides[1].inputs()]
         outputs = [status, *(side.image for side in sides), *(side.caption for side in sides), plot, python, command]
@@ -81,8 +85,10 @@ def build_page(studio: Studio, begin: Sequence[str], steps: int, examples: Seque
 
 def _shared(studio: Studio, steps: int, examples: Sequence[str]) -> list[Any]:
     label = "Class" if studio.classes else "Prompt"
+    prompt = gr.Textbox(examples[0] if examples else "", label=label, lines=1, elem_id="prompt")
+    if examples:
+        gr.Examples([*examples], prompt, label="Prompts to try")
     with gr.Row():
-        prompt = gr.Textbox(examples[0] if examples else "", label=label, lines=1, scale=4, elem_id="prompt")
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
         count = gr.Slider(1, max(50, steps), steps, step=1, label="Steps", elem_id="steps")
         own = studio.weight is not None
@@ -90,8 +96,6 @@ def _shared(studio: Studio, steps: int, examples: Sequence[str]) -> list[Any]:
             *(0, max(15, studio.weight or 0), studio.weight or 1), step=0.1, visible=own, elem_id="weight",
             label="Pipeline's weight",
         )  # fmt: skip
-    if examples:
-        gr.Examples([*examples], prompt, label="Prompts to try")
     return [prompt, seed, count, weight]
 
 
@@ -104,7 +108,7 @@ def _side(studio: Studio, begin: str, number: int) -> Side:
             label=f"Image {name}", interactive=False, height=320, elem_id=f"image-{name}", format="png",
             elem_classes="pixels" if studio.checkpoint.name.startswith("assets/") else None, buttons=["download"],
         )  # fmt: skip
-        side.caption = gr.HTML(elem_id=f"caption-{name}")
+        side.caption = gr.HTML(elem_id=f"caption-{name}", padding=False)
         for method, fields in studio.methods.items():
             with gr.Group(visible=method == begin) as group, gr.Row(equal_height=False):
                 side.settings[method] = [_component(each, f"{name}-{method}-{each.name}") for each in fields]
@@ -140,7 +144,11 @@ def _drawing(studio: Studio) -> Callable[..., Iterator[list[Any]]]:
         for shown in studio.draw(*read(studio, given)):
             if shown.plot is not None:
                 entries = [(list(given), shown), *entries][:KEPT]
-                yield [*_outputs(shown), entries, [(each, "") for _, one in entries for each in one.images[:1]]]
+                yield [
+                    *_outputs(shown),
+                    entries,
+                    [(one.images[1], f"{said[0]}, seed {said[1]}") for said, one in entries],
+                ]
             else:
                 yield [*_outputs(shown), gr.skip(), gr.skip()]
 

@@ -2,8 +2,7 @@
 
 The classifier is EfficientNet-Lite0, off the shelf: it has seen neither noise nor these drawings. Prompts are those of
 the judge whose name is one that ImageNet has for a class, and means the same. Each row stands next to plain guidance
-with the same weight, in as many evaluations, on the same seeds; the judge is another network. An hour on one core, two
-minutes on a GPU:
+with the same weight, in as many evaluations, on the same seeds; the judge is another network. Two hours on one core:
 
     python -m scripts.studies.emoji_elucd
 """
@@ -29,7 +28,7 @@ from scripts.studies.study import DTYPE, Report, Run, Study, Table, span
 
 CLASSIFIER = "efficientnet_lite:lite0"
 WEIGHTS = (1.0, 2.0, 3.0)
-SCALES = (4.0, 16.0, 64.0)  # of the schedule "x0"
+SCALES = ((1.0, 4.0), (1.0, 16.0), (3.0, 16.0))  # (weight, scale of the schedule "x0")
 STEPS = 10
 SCORES = ("alignment", "name", "style")
 CHUNK = 64  # images at once in the gradient
@@ -52,9 +51,10 @@ CLASSES = {
 
 
 def table() -> list[dict]:
-    """What distinguishes the rows: plain guidance at each weight, then with the classifier at each scale."""
+    """What distinguishes the rows: plain guidance at each weight, then with the classifier."""
     plain = [{"method": "cfg", "weight": weight, "steps": STEPS} for weight in WEIGHTS]
-    return plain + [row | {"method": "cfg+elucd", "scale": scale} for row in plain for scale in SCALES]
+    guided = [{"method": "cfg+elucd", "weight": weight, "steps": STEPS, "scale": scale} for weight, scale in SCALES]
+    return plain + guided
 
 
 def asked_for(captions: Sequence[str]) -> list[str]:

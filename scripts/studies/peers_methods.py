@@ -12,6 +12,7 @@ from diffusion_guidance import CFG, RAAG, ClassifierGuidance, DiffIER, GuidanceI
 from diffusion_guidance.core.callback import Guide
 from diffusion_guidance.methods.adaptive_guidance import AdaptiveGuidance
 from diffusion_guidance.methods.apg import APG
+from diffusion_guidance.methods.autoguidance import Autoguidance
 from diffusion_guidance.methods.cfg_norm import CFGNorm
 from diffusion_guidance.methods.cfg_plus_plus import CFGPlusPlus
 from diffusion_guidance.methods.dynamic_cfg import DynamicCFG
@@ -109,13 +110,15 @@ def of_diffusers(world: str, weights: Sequence[float]) -> dict[str, Peer]:
 
 
 def of_digits(weights: Sequence[float], assets: Path) -> dict[str, Peer]:
-    """What asks a classifier, which is not the one that judges."""
+    """What asks a classifier, which is not the one that judges, or another network."""
     judge = DigitsClassifier.from_pretrained(assets / "digits-classifier").eval()
     classifier = ClassifierGuidance(judge, Strength(scale=16.0), start=0.72, stop=0.84)
+    worse = str(assets / "digits-weak")
     return {
         "CFG + EluCD": Peer(lambda weight: [CFG(weight), classifier], weights),
         "RAAG + EluCD": Peer(lambda weight: [RAAG(weight, RAAG_ALPHA), classifier], weights, "w_max"),
         "dynamic CFG": Peer(lambda weight: [DynamicCFG(judge, (1.0, weight))], weights),
+        "autoguidance, worse network": Peer(lambda weight: [Autoguidance(worse, weight)], weights),
     }
 
 

@@ -18,6 +18,8 @@ from scripts.studies import (
     diffier,
     diffier_objectives,
     elucd,
+    emoji_diffier,
+    emoji_elucd,
     emoji_heldout,
     emoji_raag,
     families,
@@ -43,6 +45,8 @@ STUDIES = {
     "peers": peers.STUDY,
     "families": families.STUDY,
     "emoji_raag": emoji_raag.STUDY,
+    "emoji_diffier": emoji_diffier.STUDY,
+    "emoji_elucd": emoji_elucd.STUDY,
     "emoji_heldout": emoji_heldout.STUDY,
 }
 

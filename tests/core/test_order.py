@@ -60,6 +60,7 @@ def test_what_is_seen_of_the_package_is_what_they_do():
     kinds = {name: kind for name, kind in known_kinds().items() if kind.__module__.startswith("diffusion_guidance.m")}
     asking = {name for name, kind in kinds.items() if name != "cfg" and asks(object.__new__(kind))}
     assert kinds.keys() - asking == {
-        *("cfg", "raag", "apg", "cfgplusplus", "rectifiedcfg", "feedbackguidance", "dynamiccfg")
+        *("cfg", "raag", "apg", "cfgplusplus", "rectifiedcfg", "feedbackguidance", "dynamiccfg"),
+        "autoguidance",
     }
     assert not asks(CFG(2.0)) and asks(CFG())

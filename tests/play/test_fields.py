@@ -25,7 +25,11 @@ def test_what_a_page_opens_with_is_the_default(method):
     made = build(fields, method, [field.value for field in fields])
     assert to_config(made) == ([] if method == OWN else to_config(known_kinds()[method]()))
     if made:
-        listed = set(inspect.signature(type(made[0]).__init__).parameters) - {"self", "negative_prompt_embeds"}
+        listed = set(inspect.signature(type(made[0]).__init__).parameters) - {
+            "self",
+            "negative_prompt_embeds",
+            "network",
+        }
         assert {field.name for field in fields} == listed
 
 

@@ -23,6 +23,7 @@ def test_a_small_study_of_every_method(tmp_path, monkeypatch, capsys):
         if row["world"] == "digits":  # two steps are too few for the window of skip layers
             changes_the_network = row["method"] in (
                 "autoguidance",
+                "autoguidance, worse network",
                 "skip layer",
                 "perturbed attention",
                 "smoothed energy",

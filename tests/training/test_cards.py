@@ -17,6 +17,7 @@ CARDS = {
     "digits": (digits.CARD, digits.DATA),
     "digits-classifier": (None, digits.CLASSIFIER),
     "digits-judge": (None, digits.CLASSIFIER),
+    "digits-weak": (digits.WEAK_CARD, digits.DATA),
     "emoji": (emoji.CARD, emoji.DATA),
     "emoji-judge": (emoji_judge.CARD, emoji_judge.DATA),
     "patch-encoder": (encoder.CARD, encoder.DATA),

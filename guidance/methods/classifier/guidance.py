@@ -30,7 +30,7 @@ class ClassifierGuidance(Callback):
     Put it after what combines predictions: `[CFG(2.0), ClassifierGuidance(classifier)]`. It needs no unconditional
     pass. In files and on command lines the fields of `strength` and `reading` are arguments.
 
-    Neutral: `scale=0`.
+    Neutral: `scale=0` (schedule "edm" keeps a factor of 1e-5).
 
     Args:
         classifier: from images (B, C, H, W) float32 in about [-1, 1] to logits (B, K): any torch module in eval mode,

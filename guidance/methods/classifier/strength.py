@@ -54,6 +54,8 @@ class Strength:
             gradient: computed only where there is a shift.
             latents: whether the model works in latents, not in pixels.
         """
+        if self.schedule != "edm" and self.constants()[0] == 0:  # the factor of "edm" is never below 1e-5
+            return None
         if self.schedule == "x0":
             return self._x0(step, gradient(), latents)
         index, steps, then, share = landing(step)
