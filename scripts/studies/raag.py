@@ -54,7 +54,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
     facts = f"{meta['samples']} images per row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
-    columns = ["method", "weight", "w_max", "alpha", "steps", "alignment", "frechet"]
+    columns = ["method", "weight", "w_max", "alpha", "steps", "effective_weight", "alignment", "frechet"]
     return facts + markdown_table(rows, columns, digits=3)
 
 
