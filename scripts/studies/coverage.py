@@ -29,7 +29,7 @@ from tqdm import tqdm
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
 
 from . import coverage_cases as cases
-from .coverage_check import TOLERANCE, check
+from .coverage_check import CHECKS, TOLERANCE, check
 from .coverage_classes import embedding_classes, guided_classes, siblings, tests_by_class
 from .coverage_community import community_classes
 from .coverage_siblings import IMAGES, VIDEOS
@@ -44,6 +44,8 @@ COLUMNS = {
     "weight": "weight",
     "cfg_error": "plain CFG",
     "again_error": "evaluated again",
+    "raag_error": "RAAG",
+    "diffier_error": "DiffIER",
     "reason": "reason",
 }
 
@@ -139,7 +141,7 @@ def is_community(row: dict) -> bool:
 
 
 def _reason(row: dict) -> str | None:
-    reason = row.get("reason") or row.get("cfg_reason") or row.get("again_reason")
+    reason = row.get("reason") or next(filter(None, (row.get(f"{name}_reason") for name in CHECKS)), None)
     return reason and " ".join(reason.replace("|", "/").replace("<", "(").replace(">", ")").split())
 
 
