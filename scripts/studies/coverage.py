@@ -129,7 +129,7 @@ def embedding(meta: dict, rows: list[dict]) -> str:
 
 def table(meta: dict, rows: list[dict], community: bool = False) -> str:
     """One line per class of diffusers, or of its examples/community."""
-    rows = [row | {"reason": _reason(row)} for row in rows if is_community(row) == community]
+    rows = [row | _refused(row) | {"reason": _reason(row)} for row in rows if is_community(row) == community]
     return markdown_table(
         sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"])), COLUMNS, digits=2
     )
@@ -138,6 +138,10 @@ def table(meta: dict, rows: list[dict], community: bool = False) -> str:
 def is_community(row: dict) -> bool:
     """Whether it is of diffusers' examples/community; it is then named by its file too."""
     return row["origin"] == "community"
+
+
+def _refused(row: dict) -> dict:
+    return {f"{name}_error": "refused" for name in CHECKS if f"{name}_reason" in row}
 
 
 def _reason(row: dict) -> str | None:

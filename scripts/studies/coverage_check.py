@@ -73,7 +73,7 @@ def of_raag(case: Case) -> dict:
 def check(case: Case) -> dict:
     """One row of results: `result`, and what was measured.
 
-    The result is *right*, *refused*, *wrong*, or *not run*; *plain CFG only* where one of the others is refused.
+    The result is *right*, *refused*, *wrong*, or *not run*; *plain CFG only* where the second evaluation is refused.
     DiffIER has a step size of 0: it evaluates the network at the next point of every step, and changes nothing.
     """
     plain = run(case)
@@ -129,7 +129,7 @@ def verdict(row: dict) -> str:
         return "raised"
     if "cfg_reason" in row:
         return "refused"
-    return "plain CFG only" if any(f"{name}_reason" in row for name in CHECKS) else "right"
+    return "plain CFG only" if "again_reason" in row else "right"
 
 
 def attempt(case: Case, callback: Callable, name: str, error: Callable[[list], float]) -> dict:
