@@ -469,6 +469,8 @@ FIT = [
     ([*FIT_DIT, "--weight", "1"], "without the unconditional pass"),
     ([*FIT_DIT, "--steps", "1"], "one step does not show whether the ratio falls"),
     ([*FIT_DIT, "--call", "output_type=pt"], "is set by this command"),
+    ([*FIT_DIT, "--weights", "3"], "--weights needs two or more to compare, got 3 alone"),
+    ([*FIT_DIT, "--weights", "1,x"], "'x' is not a number"),
 ]
 VERIFY = [
     (["nonesuch.png", "dit"], "nonesuch.png cannot be read as a PNG image"),
