@@ -121,7 +121,7 @@ def prepare(
     measuring: Measuring, compared: Compared, model: Model, call: Mapping[str, object]
 ) -> "tuple[Subject, DiffusionPipeline]":
     """What is measured, and the pipeline; refuses measures that cannot be had before anything is drawn."""
-    subject = compared.subject(measuring, model, call)
+    subject = measuring.scored(compared.subject(measuring, model, call))
     measuring.wanted(subject.reference)
     pipe = model.load(measuring.device)
     check_call(pipe, compared.asked.conditions or [*map(subject.condition, range(10))], subject.call)

@@ -213,6 +213,12 @@ EVALUATE = [
     ([*RUN, "--device", "foo"], "--device foo cannot be used here"),
     ([*RUN, "--extractor", "clip"], "--world brings its own extractor"),
     ([*RUN, "--measure", "beauty"], "invalid choice: 'beauty'"),
+    ([*RUN, "--score", "beauty"], "a score is package.module:function"),
+    ([*RUN, "--score", "missing_module:f"], "--score cannot import 'missing_module'"),
+    ([*RUN, "--score", "json:nonesuch"], "json has no 'nonesuch'"),
+    ([*RUN, "--score", "json:dumps"], "json:dumps is not a function of (images, prompts)"),
+    ([*RUN, "--score", "hps"], "hps needs its weights"),
+    ([*SCORE, "--extractor", "shapes", "--score", "json:dumps"], "unrecognized arguments: --score"),
     ([*RUN, "--out", "damaged"], "settings.json"),
     (["sweep", *RUN[1:], "--weights", "1,x", "--method", "none"], "'x' is not a number"),
     (["sweep", *RUN[1:], "--weights", "1", "--method", "raag:w={weight}"], "raag has no argument w"),
@@ -463,6 +469,8 @@ FIT = [
     ([*FIT_DIT, "--weight", "1"], "without the unconditional pass"),
     ([*FIT_DIT, "--steps", "1"], "one step does not show whether the ratio falls"),
     ([*FIT_DIT, "--call", "output_type=pt"], "is set by this command"),
+    ([*FIT_DIT, "--weights", "3"], "--weights needs two or more to compare, got 3 alone"),
+    ([*FIT_DIT, "--weights", "1,x"], "'x' is not a number"),
 ]
 VERIFY = [
     (["nonesuch.png", "dit"], "nonesuch.png cannot be read as a PNG image"),
