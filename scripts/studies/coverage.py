@@ -114,11 +114,12 @@ def sentence(meta: dict, rows: list[dict]) -> str:
     """The counts of diffusers' own classes, for README.md."""
     found = Counter(row["result"] for row in rows if not is_community(row))
     version = meta["versions"]["diffusers"]
+    reduced = sum(row["result"] == "right" and "diffier_error" in row for row in rows if not is_community(row))
     return (
         f"Attached to each of the {found.total()} guided pipeline classes of diffusers {version} on tiny random\n"
-        f"instances: {found['right']} are right in every respect, {found['plain CFG only']} for plain CFG only, "
-        f"{found['refused']} are refused in a sentence,\n{found['wrong']} are silently wrong, and {found['not run']} "
-        f"could not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
+        f"instances: {found['right']} are right ({reduced} with DiffIER too), {found['plain CFG only']} for plain CFG "
+        f"only, {found['refused']} are refused in a sentence,\n{found['wrong']} are silently wrong, and "
+        f"{found['not run']} could not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
     )
 
 
