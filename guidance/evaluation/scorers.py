@@ -1,9 +1,7 @@
 """Scores of single images for what was asked: a function of the user's own, or a model of what people prefer."""
 
 import hashlib
-import importlib
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..core.user_code import from_module
 from ..networks.extractors import load_extractor
 from ..networks.libraries import package
 from ..networks.weights import weights_sha256, with_weights
@@ -82,14 +81,7 @@ def load_scorer(text: str, device: str | torch.device = "cpu") -> Scorer:
 
 
 def _own(module: str, name: str) -> Scorer:
-    if (folder := os.getcwd()) not in sys.path:
-        sys.path.append(folder)
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ValueError(f"--score cannot import {module!r}: {error}") from None
-    except AttributeError:
-        raise ValueError(f"--score: {module} has no {name!r}") from None
+    found = from_module(module, name, "--score")
     try:
         inspect.signature(found).bind(None, None)
     except (TypeError, ValueError):  # not a function, or of other arguments
