@@ -1,7 +1,7 @@
 """Options of `diffusion-guidance evaluate`: what images are measured by, and what they are compared with."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,13 +70,16 @@ class Measuring:
         text += "pyiqa:METRIC; may be repeated"
         parser.add_argument("--score", action="append", default=[], metavar="SCORE", help=text)
 
-    def scored(self, subject: "Subject") -> "Subject":
-        """`subject`, measured by the scores too."""
-        if not self.scores:
-            return subject
+    def scored(self, subject: "Subject", columns: Collection[str] = ()) -> "Subject":
+        """`subject`, measured by the scores too; none of them may have the name of one of the `columns` in use.
+
+        Its settings say that there are none, too: a run with scores does not go on without them.
+        """
         from ..evaluation.scorers import load_scorer, scored
 
         scorers = [load_scorer(text, self.device) for text in self.scores]
+        if taken := sorted({scorer.name for scorer in scorers} & {*columns}):
+            raise ValueError(f"this report has a column {taken[0]} already; give the score another name")
         settings = {**subject.settings, "scores": [dict(scorer.identity) for scorer in scorers]}
         return replace(subject, measure=scored(subject.measure, scorers, subject.condition), settings=settings)
 

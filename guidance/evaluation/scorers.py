@@ -4,10 +4,12 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -15,8 +17,10 @@ from ..core.user_code import from_module
 from ..networks.extractors import load_extractor
 from ..networks.libraries import package
 from ..networks.weights import weights_sha256, with_weights
+from .columns import TAKEN
 from .metrics.scores import clip_score
 from .run import Measure
+from .summary import NOT_SCORES
 
 
 #: Images (B, 3, H, W) in [0, 1] and their B prompts or class ids -> (B,) scores, of which higher is better.
@@ -40,12 +44,20 @@ class Scorer:
     identity: Mapping[str, str | None]
 
     def __call__(self, images: torch.Tensor, asked: Sequence[str | int]) -> torch.Tensor:
-        """(B,) float32. Raises ValueError for a result of another shape."""
-        with torch.inference_mode():
-            found = torch.as_tensor(self.score(images, asked))
+        """(B,) float32, or bool. Raises ValueError for a failure, a result of another shape, or one not finite."""
+        try:
+            with torch.inference_mode():
+                found = torch.as_tensor(self.score(images, asked))
+        except ValueError:
+            raise
+        except Exception as error:  # anything, in code of the user's or of another package
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"the score {self.name} failed ({type(error).__name__}: {reason})") from error
         if found.shape != (len(images),):
             raise ValueError(f"the score {self.name} gave {tuple(found.shape)} for {len(images)} images, not one each")
-        return found.float()
+        if not torch.isfinite(found).all():
+            raise ValueError(f"the score {self.name} gave a value that is not finite")
+        return found if found.dtype == torch.bool else found.float()
 
 
 def scored(measure: Measure, scorers: Sequence[Scorer], condition: Callable[[int], str | int]) -> Measure:
@@ -75,6 +87,8 @@ def load_scorer(text: str, device: str | torch.device = "cpu") -> Scorer:
     name, _, rest = text.partition(":")
     if name in _BUILT_IN:
         return _BUILT_IN[name](rest, device)
+    if name == "image-reward":
+        raise ValueError("ImageReward unpickles its weights, which is not done here; name a function of your own")
     if not re.fullmatch(r"[\w.]+:\w+", text):
         raise ValueError(f"a score is package.module:function, {', '.join(_BUILT_IN)}; got {text[:60]!r}")
     return _own(name, rest)
@@ -82,6 +96,8 @@ def load_scorer(text: str, device: str | torch.device = "cpu") -> Scorer:
 
 def _own(module: str, name: str) -> Scorer:
     found = from_module(module, name, "--score")
+    if name in TAKEN - {"clip_score"} | NOT_SCORES or name.endswith(("_interval", "_warning")):
+        raise ValueError(f"reports have a column {name} already; give the function another name")
     try:
         inspect.signature(found).bind(None, None)
     except (TypeError, ValueError):  # not a function, or of other arguments
@@ -136,12 +152,24 @@ def _pickscore(folder: str, device: str | torch.device) -> Scorer:
 def _pyiqa(metric: str, device: str | torch.device) -> Scorer:
     """A metric of pyiqa that needs no other image. Where lower is better the sign is changed, and the name says so."""
     library = package("pyiqa")
-    found = with_weights(f"pyiqa:{metric}", lambda: library.create_metric(metric, device=torch.device(device)))
+    with _no_pickles():
+        found = with_weights(f"pyiqa:{metric}", lambda: library.create_metric(metric, device=torch.device(device)))
     if found.metric_mode != "NR":
         raise ValueError(f"pyiqa:{metric} compares with another image; choose one of pyiqa.list_models('NR')")
     sign, name = (-1, f"minus_{metric}") if found.lower_better else (1, metric)
     identity = {"name": f"pyiqa:{metric}", "version": getattr(library, "__version__", None)}
     return Scorer(re.sub(r"\W", "_", name), lambda images, asked: sign * found(images.to(device)).flatten(), identity)
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    """Meanwhile nothing is unpickled by torch: pyiqa asks for weights_only=False."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise ValueError("it unpickles its weights, which is not done here; name a function of your own")
+
+    with mock.patch.object(torch, "load", refused), mock.patch.object(torch.jit, "load", refused):
+        yield
 
 
 def texts(name: str, asked: Sequence[str | int]) -> list[str]:

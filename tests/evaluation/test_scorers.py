@@ -1,5 +1,6 @@
 import json
 import sys
+from io import BytesIO
 
 import pytest
 import torch
@@ -23,6 +24,16 @@ def one(images, prompts):
     return images.mean()
 def alignment(images, prompts):
     return images.mean((1, 2, 3))
+def nfe(images, prompts):
+    return images.mean((1, 2, 3))
+def w_max(images, prompts):
+    return images.mean((1, 2, 3))
+def broken(images, prompts):
+    return images[:, 7]
+def endless(images, prompts):
+    return images.mean((1, 2, 3)) / 0
+def bright(images, prompts):
+    return images.mean((1, 2, 3)) > 0.5
 number = 3
 """
 
@@ -49,6 +60,19 @@ def test_a_function_of_the_users(own):
     assert scorer.name == "redness" and len(scorer.identity["source"]) == 64
     with pytest.raises(ValueError, match=r"the score one gave \(\) for 3 images, not one each"):
         load_scorer(f"{own}:one")(images(), PROMPTS)
+
+
+def test_what_is_not_a_finite_number_per_image_is_refused(own):
+    with pytest.raises(ValueError, match=r"the score broken failed \(IndexError"):
+        load_scorer(f"{own}:broken")(images(), PROMPTS)
+    with pytest.raises(ValueError, match="the score endless gave a value that is not finite"):
+        load_scorer(f"{own}:endless")(images(), PROMPTS)
+
+
+def test_true_and_false_stay(own):
+    """They get Wilson's interval."""
+    found = load_scorer(f"{own}:bright")(torch.tensor([0.1, 0.9]).view(2, 1, 1, 1).expand(2, 3, 4, 4), PROMPTS[:2])
+    assert found.dtype == torch.bool and found.tolist() == [False, True]
 
 
 def test_scores_stand_next_to_what_is_measured(own):
@@ -79,6 +103,12 @@ def test_a_run_is_scored_and_refuses_another_score(own, sd3, tmp_path, capsys):
     (tmp_path / f"{own}.py").write_text(OWN + "# changed\n")
     assert main([*command, "--score", f"{own}:redness"]) == 2
     assert "scores" in capsys.readouterr().err
+    (tmp_path / "out/samples/00000000-00000010.safetensors").unlink()
+    assert main(command) == 2
+    assert "scores" in capsys.readouterr().err
+    more = ["--guidance", "raag:w_max=3", "--weight", "2", "--score", f"{own}:w_max"]
+    assert main([*command[:-1], "new", *more]) == 2
+    assert "this report has a column w_max already" in capsys.readouterr().err
     assert main([*command[:-1], "other", "--score", f"{own}:alignment"]) == 2
     assert "two measurements are called alignment" in capsys.readouterr().err
 
@@ -153,11 +183,10 @@ def test_pickscore_is_the_scaled_cosine_of_the_real_class(tmp_path):
 
 def test_a_metric_of_pyiqa():
     pyiqa = pytest.importorskip("pyiqa", reason="pip install pyiqa")
-    metric = next(name for name in ("entropy", "niqe", "brisque") if name in pyiqa.list_models("NR"))
-    expected = pyiqa.create_metric(metric, device=torch.device("cpu"))
-    scorer = load_scorer(f"pyiqa:{metric}")
-    sign = -1 if expected.lower_better else 1
-    torch.testing.assert_close(scorer(images(side=96), PROMPTS), sign * expected(images(side=96)).flatten())
+    for metric, sign in (("entropy", 1), ("piqe", -1)):  # without weights
+        expected = pyiqa.create_metric(metric, device=torch.device("cpu"))
+        scorer = load_scorer(f"pyiqa:{metric}")
+        torch.testing.assert_close(scorer(images(side=96), PROMPTS), sign * expected(images(side=96)).flatten())
     with pytest.raises(ValueError, match="pyiqa:psnr compares with another image"):
         load_scorer("pyiqa:psnr")
 
@@ -168,6 +197,8 @@ class StandIn:
     metric_mode, lower_better, __version__ = "NR", True, "1"
 
     def create_metric(self, name, device):
+        if name.startswith("pickle"):
+            (torch.jit.load if name == "pickle-jit" else torch.load)(BytesIO(), weights_only=False)
         self.metric_mode = "FR" if name == "psnr" else "NR"
         return self
 
@@ -184,6 +215,15 @@ def test_where_lower_is_better_the_sign_is_changed(monkeypatch):
         load_scorer("pyiqa:psnr")
 
 
+@pytest.mark.parametrize("name", ["pickle", "pickle-jit"])
+def test_pyiqa_unpickles_nothing(name, monkeypatch):
+    monkeypatch.setattr(module, "package", lambda name: StandIn())
+    before = torch.load, torch.jit.load
+    with pytest.raises(ValueError, match="it unpickles its weights, which is not done here"):
+        load_scorer(f"pyiqa:{name}")
+    assert before == (torch.load, torch.jit.load)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -192,6 +232,8 @@ def test_where_lower_is_better_the_sign_is_changed(monkeypatch):
         ("missing_module:f", "--score cannot import 'missing_module'"),
         ("my_scores_of_test:absent", "my_scores_of_test has no 'absent'"),
         ("my_scores_of_test:number", "is not a function of"),
+        ("my_scores_of_test:nfe", "reports have a column nfe already"),
+        ("image-reward", "ImageReward unpickles its weights"),
         ("hps", "hps needs its weights as a safetensors file"),
         ("hps:weights.pt", "there are no weights at weights.pt"),
         ("clip-score:lite0", "does not embed text"),
