@@ -142,7 +142,8 @@ def _pickscore(folder: str, device: str | torch.device) -> Scorer:
         words = processor.tokenizer(
             texts("pickscore", asked), padding=True, truncation=True, max_length=77, return_tensors="pt"
         )
-        pixels = processor.image_processor(list(images.cpu()), do_rescale=False, return_tensors="pt")
+        eight_bits = (images * 255).round().to(torch.uint8)  # resized and rounded as image files are
+        pixels = processor.image_processor(list(eight_bits.cpu()), return_tensors="pt")
         found = model(**words.to(device), **pixels.to(device))
         return model.logit_scale.exp() * (found.image_embeds * found.text_embeds).sum(1)
 

@@ -4,6 +4,7 @@ from io import BytesIO
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -25,6 +26,8 @@ def one(images, prompts):
 def alignment(images, prompts):
     return images.mean((1, 2, 3))
 def nfe(images, prompts):
+    return images.mean((1, 2, 3))
+def frechet(images, prompts):
     return images.mean((1, 2, 3))
 def w_max(images, prompts):
     return images.mean((1, 2, 3))
@@ -172,13 +175,24 @@ def test_pickscore_is_the_scaled_cosine_of_the_real_class(tmp_path):
     CLIPProcessor(pixels, tokenizer).save_pretrained(tmp_path / "pick")
 
     scorer = load_scorer(f"pickscore:{tmp_path / 'pick'}")
-    found = scorer(images(), PROMPTS)
+    rounded = (images() * 255).round() / 255
+    found = scorer(rounded, PROMPTS)
     mean, std = (torch.tensor(values)[:, None, None] for values in (pixels.image_mean, pixels.image_std))
     given = tokenizer(PROMPTS, padding=True, return_tensors="pt")
     with torch.no_grad():
-        out = model(pixel_values=(images() - mean) / std, **given)
+        out = model(pixel_values=(rounded - mean) / std, **given)
     torch.testing.assert_close(found, out.logits_per_image.diagonal(), atol=1e-4, rtol=0)
     assert scorer.name == "pickscore" and found[0] != found[1]
+
+    large = (images(side=80)[..., :64] * 255).round()
+    files = [Image.fromarray(image.permute(1, 2, 0).byte().numpy()) for image in large]
+    long = [*PROMPTS[:2], "x " * 200]
+    given = CLIPProcessor(pixels, tokenizer)(
+        text=long, images=files, padding=True, truncation=True, max_length=77, return_tensors="pt"
+    )
+    with torch.no_grad():
+        expected = model(**given).logits_per_image.diagonal()
+    torch.testing.assert_close(scorer(large / 255, long), expected, atol=1e-5, rtol=0)
 
 
 def test_a_metric_of_pyiqa():
@@ -232,6 +246,7 @@ def test_pyiqa_unpickles_nothing(name, monkeypatch):
         ("missing_module:f", "--score cannot import 'missing_module'"),
         ("my_scores_of_test:absent", "my_scores_of_test has no 'absent'"),
         ("my_scores_of_test:number", "is not a function of"),
+        ("my_scores_of_test:frechet", "reports have a column frechet already"),
         ("my_scores_of_test:nfe", "reports have a column nfe already"),
         ("image-reward", "ImageReward unpickles its weights"),
         ("hps", "hps needs its weights as a safetensors file"),
