@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .methods.classifier.temperatures import fit_temperatures
     from .methods.diffier import DiffIER
     from .methods.fit import RAAGFit, fit_raag
+    from .methods.fit_weight import WeightFit, fit_weight
     from .methods.perp_neg import perp_neg
     from .methods.raag import RAAG, raag, raag_ratio, raag_weight
     from .methods.trace import Trace
@@ -92,6 +93,7 @@ __all__ = [
     "Step",
     "Strength",
     "Trace",
+    "WeightFit",
     "assets_folder",
     "attach",
     "chain",
@@ -104,6 +106,7 @@ __all__ = [
     "effective_weight",
     "fit_raag",
     "fit_temperatures",
+    "fit_weight",
     "from_config",
     "latent_decoder",
     "load_classifier",

@@ -1,5 +1,6 @@
 """The package as a whole: lint, format, a quiet import without network, and the shape of the repository."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,15 @@ def test_assets_are_small_and_hold_no_pickles():
     files = [path for path in (ROOT / "assets").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 48e6
     assert not [path for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
+
+
+def test_every_progress_bar_has_a_name():
+    bars = 0
+    for path in (path for folder in ("guidance", "pipelines", "scripts") for path in (ROOT / folder).rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("tqdm", "trange"):
+                named = any(keyword.arg == "desc" for keyword in node.keywords) or "set_description" in source
+                bars += 1
+                assert named, f"{path}:{node.lineno}"
+    assert bars > 8

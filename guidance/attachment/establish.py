@@ -1,12 +1,13 @@
 """Which family a pipeline belongs to, settled in its first guided step, and checked there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
 
-from .families import Family, Observed, is_inherited, registered_family
+from .families import Call, Family, Observed, is_inherited, registered_family
+from .families.observed import Output
 from .inference import infer
 from .verification import FamilyError, verify
 
@@ -71,11 +72,21 @@ def of_family(observed: Observed, family: Family) -> Observed:
 
 def denoising(observed: Observed, family: Family) -> Observed:
     """As `of_family`, also where none of the denoisers was called."""
-    names = (family.denoiser, family.second_denoiser)
-    calls = [call for call in observed.calls if call.name in names]
-    marked = [call for call in calls if any(call.arguments.get(name) is not None for name in family.aside)]
-    kept = tuple(call for call in calls if call not in marked)
-    return replace(observed, calls=kept, aside=marked[-1].output if marked else observed.aside, _found={})
+    calls, aside = denoiser_calls(observed.calls, family)
+    return replace(observed, calls=calls, aside=observed.aside if aside is None else aside, _found={})
+
+
+def denoiser_calls(calls: Sequence[Call], family: Family) -> tuple[tuple[Call, ...], Output | None]:
+    """Those of `calls` that make the family's predictions, and the output of the last one that it sets aside."""
+    names, aside = (family.denoiser, family.second_denoiser), None
+    kept = []
+    for call in calls:
+        if call.name in names:
+            if family.aside and any(call.arguments.get(name) is not None for name in family.aside):
+                aside = call.output
+            else:
+                kept.append(call)
+    return tuple(kept), aside
 
 
 def as_made_by_hand(family: Family) -> Family:

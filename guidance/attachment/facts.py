@@ -1,12 +1,12 @@
 """What is known of how a pipeline guides: inferred in its first guided step unless it is given, checked once a run."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 
 from ..core.levels import is_understood, network_input
-from .establish import as_made_by_hand, denoising, establish, of_family
+from ..core.protocols import Pipeline
+from .establish import as_made_by_hand, denoiser_calls, establish, of_family
 from .families import Call, Family, Observed, is_inherited
 from .recorder import Recorder
 from .run import Run
@@ -42,13 +42,12 @@ class Facts:
             RuntimeError: the calls are none that the family knows.
         """
         stepped = (given["model_output"], given["timestep"], given["sample"])
-        seen = Observed(run.pipe, tuple(recorder.calls), *stepped)
         if self._inferring:
-            self._infer(seen, run, recorder)
-        observed = denoising(seen, self.known)
-        calls = observed.calls[-self.known.calls :] if run.by_hand else observed.calls
-        _check_calls(calls, self.known, f"{type(run.pipe).__name__}.{self.known.denoiser}")
-        observed = replace(observed, calls=calls, _found=dict(run.found))
+            self._infer(Observed(run.pipe, tuple(recorder.calls), *stepped), run, recorder)
+        calls, aside = denoiser_calls(recorder.calls, self.known)
+        calls = calls[-self.known.calls :] if run.by_hand else calls
+        _check_calls(calls, self.known, run.pipe)
+        observed = Observed(run.pipe, calls, *stepped, aside, dict(run.found))
         if self._check and not self._inferring and self._verified is not run:
             try:
                 self._verify(observed, run)
@@ -77,7 +76,8 @@ def _scaled(sample: torch.Tensor, run: Run) -> torch.Tensor | None:
     return network_input(run.scheduler, sample, run.level) if is_understood(run.scheduler) else None
 
 
-def _check_calls(calls: tuple[Call, ...], family: Family, name: str) -> None:
+def _check_calls(calls: tuple[Call, ...], family: Family, pipe: Pipeline) -> None:
+    name = f"{type(pipe).__name__}.{family.denoiser}"
     if not calls:
         raise RuntimeError(
             f"the scheduler's step ran, but {name} was not called before it; was it replaced while guidance was "

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ..core.callback import Guide, chain
-from ..core.levels import prediction_type
 from ..core.step import Step
 from .denoiser import StepDenoiser
 from .families import Evaluation, Family, PostProcessing
@@ -73,7 +72,7 @@ class Guiding:
             timestep=observed.timestep,
             index=run.index,
             total=run.total,
-            prediction_type=family.prediction_type or prediction_type(run.scheduler),
+            prediction_type=family.prediction_type or run.prediction_type,
             denoiser=denoiser,
             predicted=predictions,
             combined=None if post_processing else output,

@@ -1,11 +1,12 @@
 """One run of a pipeline: from its scheduler's timesteps to the end of its call, or a loop written by hand."""
 
+import functools
 import threading
 from collections.abc import Iterable
 
 import torch
 
-from ..core.levels import Level, level_at_index, sampler_index
+from ..core.levels import Level, level_at_index, prediction_type, sampler_index
 from ..core.position import place, place_by_value, step_number
 from ..core.protocols import Pipeline, Scheduler
 from ..core.step import Pass
@@ -67,6 +68,11 @@ class Run:
         if module not in self._isolations:
             self._isolations[module] = Isolation(module, self._kept.get(module))
         return self._isolations[module]
+
+    @functools.cached_property
+    def prediction_type(self) -> str:
+        """What networks predict under the scheduler."""
+        return prediction_type(self.scheduler)
 
     @property
     def is_last(self) -> bool:

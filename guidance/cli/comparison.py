@@ -45,7 +45,7 @@ def compare(
     seeds = [job.seed for job in jobs]
     compared = [{"method": text, "guidance": to_config(callbacks)} for text, callbacks in rows]
     keep_settings(out, {**settings, "compare": compared, "seeds": seeds})
-    with tqdm(total=len(rows) * len(jobs), unit="image") as progress:
+    with tqdm(total=len(rows) * len(jobs), unit="image", desc="comparing") as progress:
         drawn = [draw_row(pipe, jobs, text, callbacks, batch_size, call, progress) for text, callbacks in rows]
     heads = [str(job.condition) if isinstance(job.condition, str) else f"class {job.condition}" for job in jobs]
     title = f"{settings['pipeline']}: {call['num_inference_steps']} steps, equal seeds in every row"

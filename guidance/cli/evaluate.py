@@ -37,6 +37,7 @@ def parser(prog: str) -> Parser:
         Compared.add(sub)
         add_seeds(sub)
         Call.add(sub, one=sub is run_parser)
+        Measuring.add_scores(sub)
     Guided.add(run_parser)
     text = "callbacks as for --guidance, separated by blanks ({weight} is each weight in turn); a .json file; none"
     sweep_parser.add_argument("--method", action="append", required=True, metavar="TEXT", help=text)

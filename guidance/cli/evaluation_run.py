@@ -68,8 +68,8 @@ def run(
     measuring: Measuring, compared: Compared, model: Model, seeds: Sequence[int], guidance: list[Callback], call: Call
 ) -> None:
     """Sample and measure one setting, and publish its report."""
-    (row,) = described([guidance], [call.weight])
-    subject, pipe = prepare(measuring, compared, model, call.more)
+    (row,) = given = described([guidance], [call.weight])
+    subject, pipe = prepare(measuring, compared, model, call.more, given)
     with blaming(call.more):
         store, found = measured(measuring, measuring.out, pipe, subject, seeds, guidance, call.steps, call.weight)
     facts = {"seeds": describe_seeds(seeds), **subject.settings}
@@ -87,7 +87,7 @@ def sweep(
 ) -> None:
     """Sample and measure every setting at every number of steps, and publish one report with curves."""
     given = described([one.guidance for one in settings], [one.weight for one in settings])
-    subject, pipe = prepare(measuring, compared, model, call)
+    subject, pipe = prepare(measuring, compared, model, call, given)
     rows, lines = [], []
     for count in steps:
         for one, row in zip(settings, given, strict=True):
@@ -118,10 +118,14 @@ def score(measuring: Measuring, images: Path, path: Path, save_statistics: Path 
 
 
 def prepare(
-    measuring: Measuring, compared: Compared, model: Model, call: Mapping[str, object]
+    measuring: Measuring, compared: Compared, model: Model, call: Mapping[str, object], rows: Sequence[Mapping]
 ) -> "tuple[Subject, DiffusionPipeline]":
-    """What is measured, and the pipeline; refuses measures that cannot be had before anything is drawn."""
-    subject = compared.subject(measuring, model, call)
+    """What is measured, and the pipeline; refuses measures that cannot be had before anything is drawn.
+
+    Args:
+        rows: what the report already says of each setting.
+    """
+    subject = measuring.scored(compared.subject(measuring, model, call), {name for row in rows for name in row})
     measuring.wanted(subject.reference)
     pipe = model.load(measuring.device)
     check_call(pipe, compared.asked.conditions or [*map(subject.condition, range(10))], subject.call)

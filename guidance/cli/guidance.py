@@ -1,9 +1,6 @@
 """Parse --guidance: a callback of this package, a guider of diffusers, or a class of the user's own."""
 
-import importlib
 import inspect
-import os
-import sys
 from pathlib import Path
 
 from ..core.callback import Callback
@@ -11,6 +8,7 @@ from ..core.configuration import load_guidance, parse_guidance
 from ..core.groups import grouped
 from ..core.kinds import find_kind, folded
 from ..core.short_form import parse_arguments
+from ..core.user_code import from_module
 
 
 OWN = "none"  # the pipeline's own guidance
@@ -48,14 +46,7 @@ def load(file: Path) -> list[Callback]:
 
 def _own(module: str, name: str, rest: str) -> Callback:
     """A callback class from a module that the command line names; the working directory is searched last."""
-    if (folder := os.getcwd()) not in sys.path:
-        sys.path.append(folder)
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ValueError(f"--guidance cannot import {module!r}: {error}") from None
-    except AttributeError:
-        raise ValueError(f"--guidance: {module} has no {name!r}") from None
+    found = from_module(module, name, "--guidance")
     if not (inspect.isclass(found) and issubclass(found, Callback)):
         raise ValueError(f"--guidance: {module}:{name} is not a subclass of diffusion_guidance.Callback")
     try:

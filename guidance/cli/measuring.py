@@ -1,7 +1,7 @@
 """Options of `diffusion-guidance evaluate`: what images are measured by, and what they are compared with."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ class Measuring:
 
     Attributes:
         state: accelerate's PartialState: this process among those of `accelerate launch`.
+        scores: of single images, as `load_scorer` takes them.
     """
 
     extractor: str | None
@@ -39,6 +40,7 @@ class Measuring:
     out: Path
     device: str
     state: "PartialState"
+    scores: Sequence[str] = ()
 
     @staticmethod
     def add(parser: ArgumentParser) -> None:
@@ -58,7 +60,28 @@ class Measuring:
             find_device(args.device)
         state = process_state()
         device = args.device or str(state.device)
-        return cls(args.extractor, args.measure, args.batch_size, args.out, device, state)
+        scores = getattr(args, "score", ())
+        return cls(args.extractor, args.measure, args.batch_size, args.out, device, state, scores)
+
+    @staticmethod
+    def add_scores(parser: ArgumentParser) -> None:
+        """Of single images for what was asked, which is known where they are drawn."""
+        text = "package.module:function of (images, prompts); clip-score[:EXTRACTOR], pickscore[:FOLDER], hps:FILE or "
+        text += "pyiqa:METRIC; may be repeated"
+        parser.add_argument("--score", action="append", default=[], metavar="SCORE", help=text)
+
+    def scored(self, subject: "Subject", columns: Collection[str] = ()) -> "Subject":
+        """`subject`, measured by the scores too; none of them may have the name of one of the `columns` in use.
+
+        Its settings say that there are none, too: a run with scores does not go on without them.
+        """
+        from ..evaluation.scorers import load_scorer, scored
+
+        scorers = [load_scorer(text, self.device) for text in self.scores]
+        if taken := sorted({scorer.name for scorer in scorers} & {*columns}):
+            raise ValueError(f"this report has a column {taken[0]} already; give the score another name")
+        settings = {**subject.settings, "scores": [dict(scorer.identity) for scorer in scorers]}
+        return replace(subject, measure=scored(subject.measure, scorers, subject.condition), settings=settings)
 
     def load_extractor(self) -> "Extractor | None":
         if self.extractor is None:

@@ -11,7 +11,7 @@ from .metrics.registry import LABELS
 
 
 #: Columns with a meaning of their own, which no setting may take.
-_TAKEN = frozenset({"method", "steps", "nfe", "samples", FIELD, *LABELS})
+TAKEN = frozenset({"method", "steps", "nfe", "samples", FIELD, *LABELS})
 
 
 def setting_columns(chains: Sequence[Sequence[Callback]], rows: Sequence[Mapping]) -> list[dict]:
@@ -53,6 +53,6 @@ def _named(settings: Mapping[tuple[str, str], object], row: Mapping) -> dict:
     for (callback, argument), value in settings.items():
         if argument in row and row[argument] == value:
             continue
-        own = counts[argument] > 1 or argument in row or argument in _TAKEN
+        own = counts[argument] > 1 or argument in row or argument in TAKEN
         columns[f"{callback}.{argument}" if own else argument] = value
     return columns

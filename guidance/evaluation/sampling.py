@@ -92,7 +92,7 @@ def generate(
     sizes = {job: size for job in jobs if (size := image_size(job.path)) is not None}
     expected = Counter(sizes.values()).most_common(1)[0][0] if sizes else None
     missing = deque(job for job in jobs if job not in sizes or sizes[job] != expected)
-    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="image") as progress:
+    with tqdm(total=len(jobs), initial=len(jobs) - len(missing), unit="image", desc="drawing") as progress:
         while missing:
             batch = [missing.popleft() for _ in range(min(batch_size, len(missing)))]
             conditions, seeds = zip(*((job.condition, job.seed) for job in batch), strict=True)

@@ -137,7 +137,7 @@ def study(
         chunk: images in one file; None for as many as at once.
     """
     rows = []
-    with tqdm(table, unit="row") as progress:
+    with tqdm(table, unit="row", desc=Path(folder).name) as progress:
         for given in progress:
             name = row_name(given)
             progress.set_postfix_str(name)

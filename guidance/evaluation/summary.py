@@ -19,7 +19,7 @@ _PROVIDE: dict[str, Callable[[ChunkStore, Reference | None], object]] = {
     "reference_features": lambda _, reference: None if reference is None else reference.features,
 }
 #: Stored arrays that are not scores of single images.
-_NOT_SCORES = frozenset({"features", "logits", "images", "nfe", FIELD})
+NOT_SCORES = frozenset({"features", "logits", "images", "nfe", FIELD})
 
 
 def summarise(store: ChunkStore, reference: Reference | None, measures: Sequence[str] = ("frechet",)) -> list[Estimate]:
@@ -37,7 +37,7 @@ def summarise(store: ChunkStore, reference: Reference | None, measures: Sequence
             raise ValueError(f"{metric.name} needs {', '.join(missing)}, which this run has not stored")
         found = metric.function(*given.values())
         estimates += [found] if isinstance(found, Estimate) else found
-    scores = [mean_estimate(name, store.array(name)) for name in store.names() if name not in _NOT_SCORES]
+    scores = [mean_estimate(name, store.array(name)) for name in store.names() if name not in NOT_SCORES]
     return estimates + scores + (weight_estimate(store.array(FIELD)) if FIELD in store.names() else [])
 
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from diffusion_guidance.evaluation.report import describe_run, markdown_table, write_report
 
 from . import coverage_cases as cases
-from .coverage_check import TOLERANCE, check
+from .coverage_check import CHECKS, TOLERANCE, check
 from .coverage_classes import embedding_classes, guided_classes, siblings, tests_by_class
 from .coverage_community import community_classes
 from .coverage_siblings import IMAGES, VIDEOS
@@ -44,6 +44,8 @@ COLUMNS = {
     "weight": "weight",
     "cfg_error": "plain CFG",
     "again_error": "evaluated again",
+    "raag_error": "RAAG",
+    "diffier_error": "DiffIER",
     "reason": "reason",
 }
 
@@ -112,11 +114,12 @@ def sentence(meta: dict, rows: list[dict]) -> str:
     """The counts of diffusers' own classes, for README.md."""
     found = Counter(row["result"] for row in rows if not is_community(row))
     version = meta["versions"]["diffusers"]
+    reduced = sum(row["result"] == "right" and "diffier_error" in row for row in rows if not is_community(row))
     return (
         f"Attached to each of the {found.total()} guided pipeline classes of diffusers {version} on tiny random\n"
-        f"instances: {found['right']} are right in every respect, {found['plain CFG only']} for plain CFG only, "
-        f"{found['refused']} are refused in a sentence,\n{found['wrong']} are silently wrong, and {found['not run']} "
-        f"could not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
+        f"instances: {found['right']} are right ({reduced} with DiffIER too), {found['plain CFG only']} for plain CFG "
+        f"only, {found['refused']} are refused in a sentence,\n{found['wrong']} are silently wrong, and "
+        f"{found['not run']} could not be run offline ([docs/coverage.md](docs/coverage.md)).\n"
     )
 
 
@@ -127,7 +130,7 @@ def embedding(meta: dict, rows: list[dict]) -> str:
 
 def table(meta: dict, rows: list[dict], community: bool = False) -> str:
     """One line per class of diffusers, or of its examples/community."""
-    rows = [row | {"reason": _reason(row)} for row in rows if is_community(row) == community]
+    rows = [row | _refused(row) | {"reason": _reason(row)} for row in rows if is_community(row) == community]
     return markdown_table(
         sorted(rows, key=lambda row: (RESULTS.index(row["result"]), row["pipeline"])), COLUMNS, digits=2
     )
@@ -138,8 +141,12 @@ def is_community(row: dict) -> bool:
     return row["origin"] == "community"
 
 
+def _refused(row: dict) -> dict:
+    return {f"{name}_error": "refused" for name in CHECKS if f"{name}_reason" in row}
+
+
 def _reason(row: dict) -> str | None:
-    reason = row.get("reason") or row.get("cfg_reason") or row.get("again_reason")
+    reason = row.get("reason") or next(filter(None, (row.get(f"{name}_reason") for name in CHECKS)), None)
     return reason and " ".join(reason.replace("|", "/").replace("<", "(").replace(">", ")").split())
 
 

@@ -1,4 +1,4 @@
-"""Whether guidance attached to one pipeline gives what the pipeline gives: plain CFG, and a second evaluation."""
+"""Whether guidance attached to one pipeline is right: plain CFG, a second evaluation, RAAG and DiffIER."""
 
 import random
 from collections.abc import Callable
@@ -8,13 +8,15 @@ import numpy as np
 import torch
 
 import diffusion_guidance
-from diffusion_guidance import attach
+from diffusion_guidance import RAAG, DiffIER, attach
 from diffusion_guidance.core.combine import classifier_free_guidance
 
 from .coverage_cases import Case
 
 
 TOLERANCE = 2e-5  # of the largest value, in float32
+W_MAX, ALPHA = 4.0, 2.0  # of RAAG
+CHECKS = ("cfg", "again", "raag", "diffier")
 ROUNDING = 1e-7  # a change of the first latents of this size, and what the pipeline itself makes of it
 _PACKAGE = str(Path(diffusion_guidance.__file__).parent)
 
@@ -50,10 +52,29 @@ class Again:
         return proceed(step)
 
 
+def written_out(step, proceed):
+    """RAAG in float64."""
+    if not step.has_unconditional:
+        return proceed(step)
+    uncond, direction = step.uncond.double(), step.cond.double() - step.uncond.double()
+    ratio = (direction.flatten(1).norm(dim=1) / uncond.flatten(1).norm(dim=1)).reshape(-1, *[1] * (uncond.ndim - 1))
+    return (uncond + (1 + (W_MAX - 1) * torch.exp(-ALPHA * ratio)) * direction).to(step.cond.dtype)
+
+
+def of_raag(case: Case) -> dict:
+    """The error of RAAG, against a run with the formula written out."""
+    written: list[list] = []
+    row = attempt(case, written_out, "raag", lambda result: written.append(result) or 0.0)
+    if "raag_reason" in row:
+        return row
+    return attempt(case, RAAG(W_MAX, ALPHA), "raag", lambda result: difference(result, written[0]))
+
+
 def check(case: Case) -> dict:
     """One row of results: `result`, and what was measured.
 
     The result is *right*, *refused*, *wrong*, or *not run*; *plain CFG only* where the second evaluation is refused.
+    DiffIER has a step size of 0: it evaluates the network at the next point of every step, and changes nothing.
     """
     plain = run(case)
     if not plain:
@@ -69,7 +90,8 @@ def check(case: Case) -> dict:
         return {"result": "not run", "reason": "no step is guided, as the tests call it", **row}
     row["weight"] = max(recombine.weights, default=None)
     row |= attempt(case, again, "again", lambda result: max(again.error, difference(result, plain)))
-    if any(not row.get(name, 0.0) <= TOLERANCE for name in ("cfg_error", "again_error")):
+    row |= of_raag(case) | attempt(case, DiffIER(step_size=0.0), "diffier", lambda result: difference(result, plain))
+    if any(not row.get(f"{name}_error", 0.0) <= TOLERANCE for name in CHECKS):
         row["own_error"] = sensitivity(case, plain)
     return {"result": verdict(row), **row}
 
@@ -100,14 +122,14 @@ def sensitivity(case: Case, plain: list[torch.Tensor]) -> float:
 
 def verdict(row: dict) -> str:
     """What the row comes to. Tiny random networks can amplify rounding: ten times their own error is allowed."""
-    errors = [row[name] for name in ("cfg_error", "again_error") if name in row]
+    errors = [row[f"{name}_error"] for name in CHECKS if f"{name}_error" in row]
     if any(not error <= max(TOLERANCE, 10 * row.get("own_error", 0.0)) for error in errors):
         return "wrong"
+    if not all(row.get(f"{name}_own", True) for name in CHECKS):
+        return "raised"
     if "cfg_reason" in row:
-        return "refused" if row["cfg_own"] else "raised"
-    if "again_reason" in row:
-        return "plain CFG only"
-    return "right"
+        return "refused"
+    return "plain CFG only" if "again_reason" in row else "right"
 
 
 def attempt(case: Case, callback: Callable, name: str, error: Callable[[list], float]) -> dict:

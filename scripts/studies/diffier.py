@@ -23,6 +23,7 @@ from diffusion_guidance.evaluation.metrics.frechet import PARTS
 from diffusion_guidance.evaluation.metrics.paired import Distances, corrected_estimate, difference_estimate
 from diffusion_guidance.evaluation.study import Setting, row_name, study
 from scripts.studies.diffier_rows import DEFAULT, EXPENSIVE, FIELDS, RAAG_ALPHA, others, same_without, table
+from scripts.studies.diffier_weights import weights_table
 from scripts.studies.study import DTYPE, Report, Run, Study, Table, World, load_world, of_rows, span
 
 
@@ -121,6 +122,7 @@ CURVES = (
     Table(DOCUMENT, "diffier equal steps", "diffier", of_rows(report.summary_table, "steps")),
     Table(DOCUMENT, "diffier steps", "diffier", of_rows(report.steps_table)),
     Table(DOCUMENT, "diffier settings", "diffier", of_rows(report.varied_table)),
+    Table(DOCUMENT, "diffier weights", "diffier", weights_table),
 )
 BEST = (Table(DOCUMENT, "diffier best", "diffier-best", of_rows(report.best_table)),)
 STUDY = Study(

@@ -24,6 +24,7 @@ from diffusion_guidance.worlds.emoji_judge import EmojiJudge
 from scripts.benchmarks.timing import interleaved, machine, ratio
 from scripts.studies.diffier_objectives import KINDS, PLAIN, cost
 from scripts.studies.diffier_report import range_text
+from scripts.studies.diffier_weights import weights_table
 from scripts.studies.emoji_raag import CALL, SAMPLES, callbacks, drawn_rows
 from scripts.studies.study import DTYPE, RESULTS, Report, Run, Study, Table
 
@@ -124,6 +125,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
 _TABLES = (
     Table("docs/emoji.md", "diffier ranges", "emoji-diffier", ranges),
     Table("docs/emoji.md", "diffier", "emoji-diffier", document),
+    Table("docs/emoji.md", "diffier weights", "emoji-diffier", weights_table),
 )
 STUDY = Study(__doc__, (Report("emoji-diffier", measure, _TABLES),), samples=str(SAMPLES))
 

@@ -158,7 +158,7 @@ def with_gains(rows: Sequence[dict], stores: Sequence[ChunkStore]) -> list[dict]
 def every_row(meta: dict, rows: list[dict]) -> str:
     """The whole table, under what it was measured with."""
     facts = f"{meta['samples']} images a row, seeds {meta['seeds']}, {meta['dtype']}.\n\n"
-    columns = ["method", "weight", "w_max", "alpha", "fitted_for", "steps", "alignment", "gain", "name", "style"]
+    columns = ["method", "weight", "w_max", "alpha", "fitted_for", "steps", FIELD, "alignment", "gain", "name", "style"]
     return facts + markdown_table(rows, [*columns, "frechet"], digits=3)
 
 

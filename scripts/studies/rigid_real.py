@@ -188,7 +188,7 @@ def measure(run: Run) -> tuple[dict, list[dict]]:
     detectors = [Detector.published(encoder) for encoder in encoders()]
     pairs = photograph_pairs(run.work, count) + emoji_pairs(run, count)
     pairs = [pair for pair in pairs if run.wanted([{"kind": pair.kind}])]
-    rows = [row(pair, *detectors, run.work / "scores") for pair in tqdm(pairs, unit="pair")]
+    rows = [row(pair, *detectors, run.work / "scores") for pair in tqdm(pairs, unit="pair", desc="scoring")]
     names = [detector.encoder.name for detector in detectors]
     facts = {"encoders": names, "noise": 0.05, "draws": 1, "encoding": "JPEG 90", "setting": SETTING}
     return facts | {"reading": READING}, rows

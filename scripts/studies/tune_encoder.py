@@ -45,7 +45,7 @@ def document(rows: list[dict]) -> str:
 
 def measure(run: Run) -> tuple[dict, list[dict]]:
     training, sets, rows = load_patches("train")[0], image_sets("photographs", "validation", run), []
-    for way in tqdm([row["way"] for row in run.wanted([{"way": way} for way in WAYS])]):
+    for way in tqdm([row["way"] for row in run.wanted([{"way": way} for way in WAYS])], desc="training"):
         network = learn(training, WAYS[way])
         encoder = Encoder(way, network, network.transform())
         for noise, method in itertools.product(NOISES, METHODS):

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=CACHE)
     args = parser.parse_args(arguments)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    EmojiImages.render(tqdm(read_icons(args.folder)), render).save(args.out)
+    EmojiImages.render(tqdm(read_icons(args.folder), unit="icon", desc="rendering"), render).save(args.out)
 
 
 if __name__ == "__main__":

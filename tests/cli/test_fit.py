@@ -32,6 +32,13 @@ def test_the_line_to_paste_is_one_that_commands_take(checkpoint, tmp_path, capsy
     assert "The ratio is" in printed and (tmp_path / "fit.png").stat().st_size > 1000
 
 
+def test_weights_are_compared_by_their_error(checkpoint, tmp_path, capsys):
+    assert main(arguments(checkpoint, tmp_path, "--weight", "4", "--weights", "1.5,4,9")) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "error of the conditional prediction" in printed and "The accumulated error is least at" in printed
+    assert (tmp_path / "fit-weights.png").stat().st_size > 1000
+
+
 def test_without_guidance_there_is_nothing_to_fit(checkpoint, tmp_path, capsys):
     assert main(arguments(checkpoint, tmp_path, "--weight", "1")) == 2
     assert "ran without the unconditional pass" in capsys.readouterr().err
